@@ -1,0 +1,185 @@
+package policy
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// across checks what no single table can know.
+func (d *decoder) across(doc *document) {
+	d.bridges(doc)
+	d.ruleNames(doc)
+	names := slices.Sorted(maps.Keys(doc.networks))
+	for i := range doc.rules {
+		r := &doc.rules[i]
+		for _, v := range r.networks {
+			if !isGlob(v.text) && doc.networks[v.text] == nil {
+				d.fail(v.at, nearest(v.text, names), "%s: there is no network %s", v.name, quoted(v.text))
+			}
+		}
+	}
+}
+
+func (d *decoder) ruleNames(doc *document) {
+	seen := map[string]mark{}
+	for i := range doc.rules {
+		r := &doc.rules[i]
+		if !r.named {
+			continue
+		}
+		if old, ok := seen[r.Name]; ok {
+			d.fail(r.seen["name"], "", "rule %q: another rule has this name, in %s", r.Name, old)
+			continue
+		}
+		seen[r.Name] = r.seen["name"]
+	}
+}
+
+// bridges refuses two networks that want one bridge to be two things, and two bridges for the same addresses: the host
+// has one routing table and reaches containers on one of them only.
+func (d *decoder) bridges(doc *document) {
+	first := map[string]*networkDraft{}
+	var all []used
+	for _, n := range doc.order {
+		if n.Driver != Bridge || n.Bridge == "" {
+			continue
+		}
+		old := first[n.Bridge]
+		if old == nil {
+			first[n.Bridge] = n
+			for _, s := range n.Subnets {
+				all = append(all, used{s.Prefix, n})
+			}
+			continue
+		}
+		if !sameSubnets(old.Subnets, n.Subnets) || old.MTU != n.MTU {
+			d.fail(n.place("bridge"), "give it another bridge, or the same subnets and mtu",
+				"network %s: network %s has the bridge %s already, with other subnets or another mtu", n.Name, old.Name, n.Bridge)
+		}
+	}
+	d.overlaps(all)
+}
+
+// used is a subnet and the network that has it.
+type used struct {
+	prefix netip.Prefix
+	by     *networkDraft
+}
+
+// overlaps refuses subnets that lie in another bridge's. In the order of address and length, a prefix comes after the
+// one that holds it, and right behind it or behind others that it holds.
+func (d *decoder) overlaps(all []used) {
+	slices.SortStableFunc(all, func(a, b used) int {
+		return cmp.Or(a.prefix.Addr().Compare(b.prefix.Addr()), cmp.Compare(a.prefix.Bits(), b.prefix.Bits()))
+	})
+	var outer used
+	for _, u := range all {
+		if !outer.prefix.IsValid() || !outer.prefix.Overlaps(u.prefix) {
+			outer = u
+			continue
+		}
+		// The network that stands first in the files is taken to be right.
+		first, second := outer, u
+		if second.by.named.compare(first.by.named) < 0 {
+			first, second = second, first
+		}
+		d.fail(second.by.subnetMark(second.prefix), "the host can route a subnet to one bridge only",
+			"network %s: subnet %s overlaps subnet %s of network %s", second.by.Name, second.prefix, first.prefix, first.by.Name)
+	}
+}
+
+func (n *networkDraft) subnetMark(p netip.Prefix) mark {
+	for _, s := range n.subnets {
+		if s.Prefix == p {
+			return s.seen["subnet"]
+		}
+	}
+	return n.named
+}
+
+// sameSubnets compares what makes a bridge: the subnets and their gateways, in any order.
+func sameSubnets(a, b []Subnet) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(s Subnet) bool {
+		return !slices.ContainsFunc(b, func(o Subnet) bool { return o.Prefix == s.Prefix && o.Gateway == s.Gateway })
+	})
+}
+
+// warnings are what is allowed and probably not meant.
+func (doc *document) warnings(p *Policy) []finding {
+	var out []finding
+	warn := func(at mark, msg string) { out = append(out, finding{at: at, msg: msg}) }
+	all := ""
+	for i := range doc.rules {
+		r := &doc.rules[i]
+		name := "rule " + quoted(r.Name)
+		if all != "" {
+			warn(r.at, name+": it is never tried, since rule "+quoted(all)+" before it matches every container")
+		}
+		if r.Match.everyone() {
+			warn(r.place("match"), name+": it matches every container")
+			if all == "" {
+				all = r.Name
+			}
+		}
+		if r.grants() && r.Match.forgeable() {
+			warn(r.place("match"), name+": it rests on annotations alone that whoever starts a container can set ("+
+				strings.Join(slices.Sorted(maps.Keys(r.Match.Annotations)), ", ")+")")
+		}
+		if len(r.NetNS) > 0 {
+			warn(r.place("netns"), name+": netns has no effect in this version: only the shims serve io.lanhook.netns")
+		}
+		for _, v := range r.networks {
+			if isGlob(v.text) && !slices.ContainsFunc(doc.order, func(n *networkDraft) bool { return glob(v.text, n.Name) }) {
+				warn(v.at, v.name+": no network matches "+quoted(v.text))
+			}
+		}
+	}
+	for _, n := range doc.order {
+		if !slices.ContainsFunc(p.Rules, func(r Rule) bool { return globAny(r.Networks, n.Name) }) {
+			warn(n.named, "network "+n.Name+": no rule allows it")
+		}
+	}
+	return out
+}
+
+func (r *ruleDraft) place(key string) mark {
+	if at, ok := r.seen[key]; ok {
+		return at
+	}
+	return r.at
+}
+
+// grants says whether a rule allows anything. One that does not is there to refuse, which nobody forges to get.
+func (r *Rule) grants() bool { return len(r.Networks) > 0 || r.SpellOut != nil }
+
+// everyone says whether a match has no condition.
+func (m Match) everyone() bool {
+	return len(m.Annotations) == 0 && len(m.Engine) == 0 && len(m.Namespace) == 0 && len(m.Bundle) == 0 &&
+		len(m.CGroup) == 0 && len(m.ID) == 0
+}
+
+// forgeable says whether a match rests on nothing but annotations that the requester writes.
+func (m Match) forgeable() bool {
+	if len(m.Annotations) == 0 || len(m.Engine) > 0 || len(m.Namespace) > 0 || len(m.Bundle) > 0 || len(m.CGroup) > 0 ||
+		len(m.ID) > 0 {
+		return false
+	}
+	for key := range m.Annotations {
+		if setByEngine(key) {
+			return false
+		}
+	}
+	return true
+}
+
+// setByEngine says whether an engine writes the annotation itself, over what the requester wrote: containerd's CRI
+// plugin (internal/cri/annotations) and CRI-O (pkg/annotations) do under their own prefixes.
+func setByEngine(key string) bool {
+	return strings.HasPrefix(key, "io.kubernetes.cri.") || strings.HasPrefix(key, "io.kubernetes.cri-o.")
+}
+
+// Warnings are what is valid in the policy and probably not what was meant, in the order of the files.
+func (p *Policy) Warnings() []Warning { return slices.Clone(p.warnings) }

@@ -1,0 +1,191 @@
+package policy
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/pelletier/go-toml/v2"
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/lanhook/lanhook/netsetup/ipam"
+	"github.com/lanhook/lanhook/policy/request"
+)
+
+// seeds are the policies of all golden files.
+func seeds(f *testing.F) [][]byte {
+	f.Helper()
+	files, err := filepath.Glob(filepath.Join("testdata", "*", "*.txtar"))
+	if err != nil || len(files) < 5 {
+		f.Fatalf("%d golden files: %v", len(files), err)
+	}
+	var out [][]byte
+	for _, file := range files {
+		a, err := txtar.ParseFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, one := range a.Files {
+			if strings.HasSuffix(one.Name, ".toml") {
+				out = append(out, one.Data)
+			}
+		}
+	}
+	return out
+}
+
+// FuzzDecode: whatever is written, there is a policy or there are errors with places in the file; what TOML forbids is
+// never a policy; and a policy keeps what Decide and the allocator rely on.
+func FuzzDecode(f *testing.F) {
+	for _, seed := range seeds(f) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, err := Decode([]File{{"p.toml", data}})
+		if err != nil {
+			checkErrors(t, p, err, data)
+			return
+		}
+		var any map[string]any
+		if err := toml.Unmarshal(data, &any); err != nil {
+			t.Errorf("a policy was made of what is not TOML: %v", err)
+		}
+		for name, n := range p.Networks {
+			if name != n.Name || n.Driver == 0 || n.MAC == 0 || n.IPAM == 0 || (n.Driver == Bridge) != (n.Mode == 0) {
+				t.Errorf("network %q is not whole: %+v", name, n)
+			}
+			if (n.IPAM == IPAMNone) != (len(n.Subnets) == 0) {
+				t.Errorf("network %q: ipam %s with %d subnets", name, n.IPAM, len(n.Subnets))
+			}
+			for i, s := range n.Subnets {
+				checkSubnet(t, n, s)
+				for _, o := range n.Subnets[:i] {
+					if o.Prefix.Overlaps(s.Prefix) {
+						t.Errorf("network %q: %s overlaps %s", name, s.Prefix, o.Prefix)
+					}
+				}
+			}
+		}
+	})
+}
+
+func checkErrors(t *testing.T, p *Policy, err error, data []byte) {
+	t.Helper()
+	all, ok := ErrorsOf(err)
+	if p != nil || !ok || len(all) == 0 {
+		t.Fatalf("Decode = %v, %v", p, err)
+	}
+	lines := strings.Count(string(data), "\n") + 1
+	for i, e := range all {
+		if e.Line < 1 || e.Line > lines || e.Col < 1 || strings.Contains(e.Error(), "\n") || !utf8.ValidString(e.Error()) {
+			t.Errorf("the place or text of %q is wrong", e.Error())
+		}
+		if i > 0 && (all[i-1].Line > e.Line || all[i-1].Line == e.Line && all[i-1].Col > e.Col) {
+			t.Errorf("%q comes after %q", e, all[i-1])
+		}
+	}
+}
+
+func checkSubnet(t *testing.T, n *Network, s Subnet) {
+	t.Helper()
+	usable := ipam.Usable(s.Prefix)
+	if s.Prefix != s.Prefix.Masked() {
+		t.Errorf("network %q: %s has host bits", n.Name, s.Prefix)
+	}
+	if s.Gateway.IsValid() && !usable.Contains(s.Gateway) && !s.Gateway.IsLinkLocalUnicast() {
+		t.Errorf("network %q: gateway %s in %s", n.Name, s.Gateway, s.Prefix)
+	}
+	for _, r := range s.Ranges {
+		if !usable.Contains(r.From) || !usable.Contains(r.To) {
+			t.Errorf("network %q: range %s in %s", n.Name, r, s.Prefix)
+		}
+	}
+	if n.IPAM == IPAMLocal && s.Pool().Size() == (ipam.Number{}) {
+		t.Errorf("network %q: nothing to hand out in %s", n.Name, s.Prefix)
+	}
+}
+
+// FuzzDecide: whatever is asked, the answer is attachments within what the rule grants, or a refusal.
+func FuzzDecide(f *testing.F) {
+	policies := map[bool]*Policy{}
+	for named, file := range map[bool]string{true: "lan.txtar", false: "spellout.txtar"} {
+		data, err := os.ReadFile(filepath.Join("testdata", "decide", file))
+		if err != nil {
+			f.Fatal(err)
+		}
+		a := txtar.Parse(data)
+		if policies[named], err = Decode([]File{{"policy.toml", a.Files[0].Data}}); err != nil {
+			f.Fatal(err)
+		}
+	}
+	for _, value := range []string{
+		"lan", "lan,ip=192.168.1.230,mac=02:42:00:00:00:07", "apps,ip=172.30.0.9", "fixed,ip=10.6.1.7/24",
+		"lan,ip=192.168.1.2,ip=2001:db8::7,gateway=fe80::2,default-route=7,mtu=1400",
+		"driver=macvlan,parent=ens192,ip=192.168.50.9/24", "driver=bridge,bridge=br-lab,ip=10.0.0.5/24",
+	} {
+		f.Add(value, "plain", "8000:80", true)
+		f.Add("lan", value, "53:53/udp", false)
+	}
+	f.Fuzz(func(t *testing.T, first, second, publish string, named bool) {
+		annotations := map[string]string{request.Prefix + "network": first, request.Prefix + "network.eth1": second}
+		if publish != "" {
+			annotations[request.Prefix+"publish"] = publish
+		}
+		req, err := request.Parse(annotations)
+		if err != nil {
+			return
+		}
+		p := policies[named]
+		got, err := p.Decide(req, Subject{ID: "c", Engine: "podman", Annotations: annotations})
+		var denied *DeniedError
+		if err != nil {
+			if got != nil || !errors.As(err, &denied) || denied.Rule != p.Rules[0].Name || strings.Contains(err.Error(), "\n") {
+				t.Errorf("Decide = %v, %v", got, err)
+			}
+			return
+		}
+		if len(got) != len(req.Attachments) {
+			t.Fatalf("%d attachments of %d", len(got), len(req.Attachments))
+		}
+		for _, a := range got {
+			checkAttachment(t, &p.Rules[0], a)
+		}
+	})
+}
+
+// checkAttachment compares an attachment with the first rule of the golden files, without the code that decided.
+func checkAttachment(t *testing.T, r *Rule, a Attachment) {
+	t.Helper()
+	if a.Network.Name == "" && (r.SpellOut == nil || !globAny(r.SpellOut.Parents, a.Network.Parent.Name+a.Network.Bridge)) {
+		t.Errorf("%s is spelled out: %+v", a.IfName, a.Network)
+	}
+	if a.Network.Name != "" && !globAny(r.Networks, a.Network.Name) {
+		t.Errorf("%s has network %s", a.IfName, a.Network.Name)
+	}
+	if a.MAC != nil && !strings.HasPrefix(a.MAC.String(), "02:42:") {
+		t.Errorf("%s has %s", a.IfName, a.MAC)
+	}
+	if len(a.Sysctls) > len(a.Network.Sysctls) && !strings.HasSuffix(a.Sysctls[len(a.Sysctls)-1].Key, "_redirects") {
+		t.Errorf("%s has %v", a.IfName, a.Sysctls)
+	}
+	for _, ip := range a.IPs {
+		granted, inside := false, false
+		for _, p := range r.IP {
+			granted = granted || p.Contains(ip.Addr())
+		}
+		for _, s := range a.Network.Subnets {
+			inside = inside || s.Prefix == ip.Masked() && s.Gateway != ip.Addr()
+			for _, x := range s.Exclude {
+				if x.Contains(ip.Addr()) {
+					t.Errorf("%s has %s, which is excluded", a.IfName, ip)
+				}
+			}
+		}
+		if !granted || !inside {
+			t.Errorf("%s has %s: granted %v, inside %v", a.IfName, ip, granted, inside)
+		}
+	}
+}

@@ -1,0 +1,75 @@
+package policy
+
+// The keys and words of later versions are known by name, so that a policy written for one is told from a mistake.
+// Each text goes before "not in this version".
+
+func laterDrivers() []later {
+	return []later{
+		{"ipvlan", "ipvlan networks are"},
+		{"vlan", "VLAN sub-interfaces as networks are"},
+		{"vxlan", "VXLAN networks are"},
+		{"host-device", "moving a host's device into a container is"},
+	}
+}
+
+func laterIPAM() []later {
+	return []later{
+		{"dhcp", "addresses by DHCP are"},
+		{"etcd", "addresses shared among hosts through etcd are"},
+	}
+}
+
+func laterNetworkKeys() []later {
+	return []later{
+		{"vlan", "VLAN sub-interfaces are"},
+		{"trunk", "VLAN trunks on bridge ports are"},
+		{"uplink", "uplinks of bridges are"},
+		{"masquerade", "masquerading is"},
+		{"snat", "source NAT is"},
+		{"dnat", "destination NAT is"},
+		{"icc", "isolating containers of one network from each other is"},
+		{"isolate", "isolating networks from each other is"},
+		{"bind", "publishing ports is"},
+		{"spoof-check", "checking source addresses on bridge ports is"},
+		{"vrf", "putting a bridge into a VRF is"},
+		{"conflict", "probing addresses on the wire is"},
+		{"announce", "announcing addresses on the wire is"},
+		{"host-access", "a sibling link on the host is"},
+		{"names", "names for containers are"},
+		{"dns", "names for containers are"},
+		{"rate", "limiting the rate is"},
+		{"burst", "limiting the rate is"},
+		{"reserve", "reserving addresses for names is"},
+		{"ipv6", "switching a family by a key is"},
+		{"slaac", "IPv6 autoconfiguration is"},
+		{"accept-ra", "IPv6 autoconfiguration is"},
+		{"flag", "ipvlan networks are"},
+		{"remotes", "VXLAN networks are"},
+		{"vni", "VXLAN networks are"},
+		{"port", "VXLAN networks are"},
+		{"group", "VXLAN networks are"},
+		{"device", "moving a host's device into a container is"},
+		{"dhcp", "addresses by DHCP are"},
+	}
+}
+
+func laterSubnetKeys() []later {
+	return []later{
+		{"reserve", "reserving addresses for names is"},
+		{"names", "reserving addresses for names is"},
+		{"host-access", "a sibling link on the host is"},
+	}
+}
+
+func laterRuleKeys() []later {
+	return []later{
+		{"rate", "limiting the rate is"},
+		{"burst", "limiting the rate is"},
+		{"vlans", "choosing a VLAN is"},
+		{"dns", "names for containers are"},
+	}
+}
+
+func laterSpellOutKeys() []later {
+	return []later{{"vlans", "VLAN sub-interfaces are"}}
+}

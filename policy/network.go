@@ -1,0 +1,138 @@
+package policy
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	// maxIfName is IFNAMSIZ without its final zero (linux/if.h).
+	maxIfName = 15
+	// maxAltName is ALTIFNAMSIZ without its final zero (linux/if.h).
+	maxAltName = 127
+	// minMTU and maxMTU are what IPv4 asks of a link (RFC 791) and what its length field can say.
+	minMTU = 68
+	maxMTU = 65535
+	// minMTU6 is what IPv6 asks of a link (RFC 8200 section 5).
+	minMTU6 = 1280
+	// maxMetric is the largest that the kernel reads back as a positive int.
+	maxMetric = 1<<31 - 1
+	// maxQueue is a million packets, far above what a queue is ever set to.
+	maxQueue = 1_000_000
+	// defaultParentWait and maxParentWait: a hook gives up after 20 s, and its runtime after 30.
+	defaultParentWait = 5 * time.Second
+	maxParentWait     = 15 * time.Second
+	// maxNetworkName leaves a network's name readable in a table.
+	maxNetworkName = 63
+)
+
+// networkDraft is a network with the places of its keys.
+type networkDraft struct {
+	*Network
+	// named is where the network's name stands.
+	named   mark
+	seen    map[string]mark
+	subnets []subnetDraft
+}
+
+// place is where a key stands, or the network's name when it is not set.
+func (n *networkDraft) place(key string) mark {
+	if at, ok := n.seen[key]; ok {
+		return at
+	}
+	return n.named
+}
+
+func (n *networkDraft) has(key string) bool {
+	_, ok := n.seen[key]
+	return ok
+}
+
+// network reads and checks one [network.NAME].
+func (d *decoder) network(e *entry) *networkDraft {
+	n := &networkDraft{
+		named:   e.at,
+		Network: &Network{Name: e.name, MAC: MACStable, ParentWait: defaultParentWait, DefaultRoute: true},
+	}
+	name := "network " + e.name
+	if !validNetworkName(e.name) {
+		name = "network " + quoted(e.name)
+		d.fail(e.at, "a name has 1 to 63 of a-z, 0-9, _ . - and begins with a letter or digit", "%s: this is no name", name)
+	}
+	n.seen = decode(d, value{e.val, name}, networkSchema(), laterNetworkKeys(), n)
+	if n.Driver == 0 {
+		return n
+	}
+	d.foreignKeys(n, name)
+	switch n.Driver {
+	case Macvlan:
+		n.defaultMode()
+		d.checkMacvlan(n, name)
+	case Bridge:
+		n.ParentWait = 0
+		d.checkBridge(n, name)
+	}
+	d.checkAddresses(n, name)
+	return n
+}
+
+func (n *networkDraft) defaultMode() {
+	if n.Mode == 0 && !n.has("mode") {
+		n.Mode = ModeBridge
+	}
+}
+
+// validNetworkName allows [a-z0-9][a-z0-9_.-]{0,62}: what can stand in a table's header without surprise.
+func validNetworkName(s string) bool {
+	const first, other = "abcdefghijklmnopqrstuvwxyz0123456789", "_.-"
+	return s != "" && len(s) <= maxNetworkName && strings.Trim(s[:1], first) == "" &&
+		!strings.ContainsFunc(s, func(r rune) bool { return !strings.ContainsRune(first+other, r) })
+}
+
+// foreignKeys refuses the keys of another driver.
+func (d *decoder) foreignKeys(n *networkDraft, name string) {
+	for _, f := range networkSchema() {
+		if at, ok := n.seen[f.name]; ok && len(f.drivers) > 0 && !slices.Contains(f.drivers, n.Driver) {
+			d.fail(at, "take the key out", "%s: the driver %s has no %s, only %s has", name, n.Driver, f.name,
+				driverList(f.drivers))
+		}
+	}
+}
+
+func driverList(drivers []Driver) string {
+	var names []string
+	for _, d := range drivers {
+		names = append(names, d.String())
+	}
+	return strings.Join(names, ", ")
+}
+
+func (d *decoder) checkMacvlan(n *networkDraft, name string) {
+	if !n.has("parent") {
+		d.fail(n.named, "name the host's link, or write parent = { default-route = true }",
+			"%s: parent is missing: a macvlan network hangs on a link of the host", name)
+	}
+	switch {
+	case n.Mode == ModeSource && !n.has("source"):
+		d.fail(n.place("mode"), "list the MAC addresses that may be heard: source = [\"…\"]",
+			"%s: source is missing: in mode source nobody is heard who is not listed", name)
+	case n.Mode != 0 && n.Mode != ModeSource && n.has("source"):
+		d.fail(n.place("source"), "take source out, or set mode = \"source\"",
+			"%s: source is for mode source, not for mode %s", name, n.Mode)
+	case n.Mode == ModePassthru && n.has("mac"):
+		d.fail(n.place("mac"), "take the key out",
+			"%s: mac cannot be set in mode passthru, where the container has the parent's MAC address", name)
+	}
+}
+
+func (d *decoder) checkBridge(n *networkDraft, name string) {
+	if n.has("bridge") {
+		return
+	}
+	n.Bridge = "lh-" + n.Name
+	if len(n.Bridge) > maxIfName && validNetworkName(n.Name) {
+		d.fail(n.named, "name the bridge with bridge = \"…\"",
+			"%s: its bridge would be called %s, which has %d bytes, and %d are the most", name, n.Bridge, len(n.Bridge), maxIfName)
+	}
+}

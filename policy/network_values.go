@@ -1,0 +1,140 @@
+package policy
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lanhook/lanhook/policy/request"
+)
+
+// ifName says whether s can be the name of a link of the host.
+func (d *decoder) ifName(v value, s string) bool {
+	err := request.CheckIfName(s)
+	if err == nil {
+		return true
+	}
+	hint := ""
+	if len(s) > maxIfName && len(s) <= maxAltName && strings.HasSuffix(v.name, ": parent") {
+		hint = fmt.Sprintf("write parent = { altname = %q }", s)
+	}
+	d.fail(v.at, hint, "%s: %s", v.name, err)
+	return false
+}
+
+// validAltName follows dev_valid_name in the kernel's net/core/dev.c, which it applies to alternative names too, but
+// for the length.
+func validAltName(s string) bool {
+	return len(s) <= maxAltName && s != "." && s != ".." && !strings.ContainsFunc(s, func(r rune) bool {
+		return r <= ' ' || r >= 0x7f || r == '/' || r == ':'
+	})
+}
+
+// parentSchema is the table form of parent.
+func parentSchema() []field[Parent] {
+	return []field[Parent]{
+		{
+			name: "mac", typ: "string", doc: "the link with this MAC address",
+			set: func(d *decoder, p *Parent, v value) {
+				if list := d.macs(v); len(list) > 0 {
+					p.MAC = list[0]
+				}
+			},
+		},
+		{
+			name: "altname", typ: "string", doc: "the link with this alternative name, at most 127 bytes",
+			set: func(d *decoder, p *Parent, v value) {
+				s, ok := v.str(d)
+				if ok && !validAltName(s) {
+					d.fail(v.at, "", "%s: %s is no alternative name of a link", v.name, quoted(s))
+				}
+				p.AltName = s
+			},
+		},
+		{
+			name: "default-route", typ: "`true`", doc: "the link that the host's default route goes through",
+			set: func(d *decoder, p *Parent, v value) {
+				if on, ok := v.boolean(d); ok && !on {
+					d.fail(v.at, "write true, or name the parent", "%s is false, which names no parent", v.name)
+				}
+				p.DefaultRoute = true
+			},
+		},
+	}
+}
+
+func (d *decoder) parent(p *Parent, v value) {
+	if v.kind == kindString {
+		if s, ok := v.str(d); ok && d.ifName(v, s) {
+			p.Name = s
+		}
+		return
+	}
+	const hint = `write a name, { mac = "…" }, { altname = "…" } or { default-route = true }`
+	if v.kind != kindTable {
+		d.fail(v.at, hint, "%s must be a string or a table, not %s", v.name, v.kind)
+		return
+	}
+	if decode(d, v, parentSchema(), nil, p); len(v.entries) != 1 {
+		d.fail(v.at, hint, "%s has %d keys, and needs exactly one", v.name, len(v.entries))
+	}
+}
+
+func (d *decoder) parentWait(out *time.Duration, v value) {
+	const hint = `write a time such as "5s", up to "15s"`
+	if !v.is(d, kindString, hint) {
+		return
+	}
+	w, err := time.ParseDuration(v.text)
+	if err != nil || w < 0 || w > maxParentWait {
+		d.fail(v.at, hint, "%s: %s is no time from 0s to 15s", v.name, quoted(v.text))
+		return
+	}
+	*out = w
+}
+
+func (d *decoder) macs(v value) []net.HardwareAddr {
+	var out []net.HardwareAddr
+	for _, one := range v.filled(d, "list at least one MAC address") {
+		m, err := request.ParseMAC(one.text)
+		if err != nil {
+			d.wrong(one, err)
+			continue
+		}
+		if slices.ContainsFunc(out, func(o net.HardwareAddr) bool { return slices.Equal(o, m) }) {
+			d.fail(one.at, "", "%s: %s is there twice", v.name, m)
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+func (d *decoder) routes(n *networkDraft, v value) {
+	for _, one := range v.list(d) {
+		r, err := request.ParseRoute(one.text)
+		if err != nil {
+			d.wrong(one, err)
+			continue
+		}
+		if slices.Contains(n.Routes, r) {
+			d.fail(one.at, "", "%s: %s is there twice", v.name, quoted(one.text))
+		}
+		n.Routes = append(n.Routes, r)
+	}
+}
+
+func (d *decoder) sysctls(n *networkDraft, v value) {
+	for _, one := range v.list(d) {
+		s, err := request.ParseSysctl(one.text)
+		if err != nil {
+			d.wrong(one, err)
+			continue
+		}
+		if slices.ContainsFunc(n.Sysctls, func(o request.Sysctl) bool { return o.Key == s.Key }) {
+			d.fail(one.at, "", "%s: %s is set twice", v.name, s.Key)
+		}
+		n.Sysctls = append(n.Sysctls, s)
+	}
+}

@@ -1,0 +1,223 @@
+// Package policy holds what the administrator allows: TOML files come in, a [Policy] goes out, and a [Policy] decides
+// a request into attachments or refuses it by naming the rule.
+//
+// It fails closed: files that cannot be read, parsed or understood give no policy at all, and a request that no rule
+// matches is refused.
+package policy
+
+import (
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/lanhook/lanhook/netsetup/ipam"
+	"github.com/lanhook/lanhook/policy/request"
+)
+
+// Policy is a whole, valid policy. It is read-only once made.
+type Policy struct {
+	// Files are the files it was read from, in order.
+	Files    []string
+	Networks map[string]*Network
+	Rules    []Rule
+	warnings []Warning
+}
+
+// Driver is the kind of link that a network gives.
+type Driver uint8
+
+// The drivers.
+const (
+	Macvlan Driver = iota + 1
+	Bridge
+)
+
+// Mode is a macvlan mode, as in ip-link(8). A bridge network has none.
+type Mode uint8
+
+// The macvlan modes. ModeBridge is the default.
+const (
+	ModeBridge Mode = iota + 1
+	ModePrivate
+	ModeVEPA
+	ModePassthru
+	ModeSource
+)
+
+// MACPolicy says where the MAC address of an interface comes from when the container asks for none.
+type MACPolicy uint8
+
+// The MAC policies. MACStable is the default.
+const (
+	// MACStable derives it from host id, network and workload name.
+	MACStable MACPolicy = iota + 1
+	// MACRandom takes another one each time.
+	MACRandom
+	// MACFromIP writes the IPv4 address behind 02:42, as Docker did.
+	MACFromIP
+)
+
+// IPAM is how addresses are chosen.
+type IPAM uint8
+
+// The ways to choose addresses. IPAMLocal is the default of a network with subnets, IPAMNone of one without.
+const (
+	// IPAMLocal picks free addresses from the subnets' ranges.
+	IPAMLocal IPAM = iota + 1
+	// IPAMStatic uses only addresses that the container asks for.
+	IPAMStatic
+	// IPAMNone gives no address.
+	IPAMNone
+)
+
+// Network is one [network.NAME] of the policy, or an attachment spelled out under a rule that allows it.
+type Network struct {
+	// Name is "" for an attachment that was spelled out.
+	Name   string
+	Driver Driver
+	Mode   Mode
+	Parent Parent
+	// ParentWait is how long an attach waits for the parent to appear and be up.
+	ParentWait time.Duration
+	// Bridge is the bridge's name, set for the driver bridge only.
+	Bridge string
+	// MTU is in bytes; 0 means the parent's, or for a bridge that of the host's default route.
+	MTU      int
+	MAC      MACPolicy
+	IPAM     IPAM
+	Subnets  []Subnet
+	Internal bool
+	// DefaultRoute is false when the network never gives one.
+	DefaultRoute bool
+	// Metric is that of the default routes, 0 for the kernel's default.
+	Metric  int
+	Routes  []request.Route
+	Sysctls []request.Sysctl
+	// Sources are the MAC addresses that a macvlan in source mode accepts.
+	Sources []net.HardwareAddr
+	// BroadcastQueue is macvlan's bcqueuelen, 0 for the kernel's default.
+	BroadcastQueue int
+	// TxQueueLen is 0 for the kernel's default.
+	TxQueueLen  int
+	Promiscuous bool
+	AllMulti    bool
+	// Hairpin lets a bridge port send a frame back where it came from.
+	Hairpin bool
+}
+
+// Parent selects the host's link that children hang on. Exactly one field is set, none for a bridge.
+type Parent struct {
+	Name         string
+	MAC          net.HardwareAddr
+	AltName      string
+	DefaultRoute bool
+}
+
+// Subnet is one address range of a network.
+type Subnet struct {
+	Prefix netip.Prefix
+	// Gateway is the zero Addr when there is none.
+	Gateway netip.Addr
+	// Ranges are handed out by IPAMLocal; the whole subnet when empty. Each lies inside Prefix.
+	Ranges []ipam.Range
+	// Exclude is never handed out, nor given when asked for.
+	Exclude []ipam.Range
+}
+
+// Rule is one [[rule]]: whom it matches and what it grants.
+type Rule struct {
+	// Name is for messages; "#3" when the file gives none.
+	Name  string
+	Match Match
+	// Networks are globs of network names.
+	Networks []string
+	// IP are the addresses that may be asked for; IPAny means any in the network's subnets.
+	IP    []netip.Prefix
+	IPAny bool
+	// MAC are globs such as "02:42:*"; MACAny means any.
+	MAC    []string
+	MACAny bool
+	// Publish are the port ranges that may be published.
+	Publish []PortRange
+	// Sysctl are globs of the keys that may be asked for, with IFNAME as written.
+	Sysctl []string
+	// MaxInterfaces is 0 for no limit but the built-in one.
+	MaxInterfaces int
+	NetNS         []string
+	SpellOut      *SpellOut
+}
+
+// Match are the conditions of a rule. All that are set must hold; each is a list of globs of which one must match.
+type Match struct {
+	Annotations map[string][]string
+	Engine      []string
+	Namespace   []string
+	Bundle      []string
+	CGroup      []string
+	ID          []string
+}
+
+// PortRange is a range of host ports that a rule allows to publish.
+type PortRange struct {
+	From, To uint16
+	Protocol request.Protocol
+}
+
+// SpellOut is what a rule allows in attachments that are spelled out.
+type SpellOut struct {
+	Drivers []string
+	Parents []string
+	VLANs   []VLANRange
+	Modes   []string
+}
+
+// VLANRange is a range of VLAN ids, both ends included.
+type VLANRange struct{ From, To int }
+
+// Subject is who asks: what the engine or the kernel says of the container. Of its fields only Annotations can be
+// forged by whoever starts the container, and of those not the ones that an engine sets itself.
+type Subject struct {
+	ID          string
+	Annotations map[string]string
+	// Engine and Namespace come from where the bundle lies; "" when that tells nothing.
+	Engine    string
+	Namespace string
+	Bundle    string
+	// CGroup is the container's cgroup path, "" when unknown.
+	CGroup string
+}
+
+// Attachment is one interface that the policy allows, with all that the container asked for merged in. Only
+// [Policy.Decide] makes one.
+type Attachment struct {
+	IfName string
+	// Network is never nil and is not to be changed.
+	Network *Network
+	// Rule is the name of the rule that allowed it.
+	Rule string
+	// IPs are the addresses asked for, each in a subnet of the network; the rest is picked.
+	IPs []netip.Prefix
+	// MAC is nil when none was asked for.
+	MAC net.HardwareAddr
+	// MTU is the one asked for, 0 for the network's.
+	MTU int
+	// Gateways replace those of the subnets of their family when not empty.
+	Gateways     []netip.Addr
+	DefaultRoute request.DefaultRoute
+	// Routes are the network's, then the container's.
+	Routes []request.Route
+	// Sysctls are the network's, then the container's.
+	Sysctls []request.Sysctl
+}
+
+// DeniedError is a refusal by the policy.
+type DeniedError struct {
+	// Rule is the rule that matched, "" when none did.
+	Rule string
+	// What is the annotation or thing that was asked for.
+	What string
+	// Why is the reason, in words.
+	Why string
+	// Advice says what would help, "" for nothing. It is what Hint returns.
+	Advice string
+}

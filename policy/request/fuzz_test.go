@@ -1,0 +1,102 @@
+package request_test
+
+import (
+	"maps"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/lanhook/lanhook/policy/request"
+)
+
+// FuzzParse holds of any annotation that Parse comes back, gives the same twice, tells its mistakes one a line, and
+// that what it took for an attachment is the same again when it is written and read once more.
+func FuzzParse(f *testing.F) {
+	for _, seed := range [][2]string{
+		{"network", "lan,ip=192.168.1.230,mac=d0:ee:6a:1d:3c:62"},
+		{"network.eth1", "driver=macvlan,parent=ens192,mode=vepa,ip=192.168.50.9/24,gateway=192.168.50.1"},
+		{"network", `{"name":"lan","ip":["10.0.0.5","fd00::5/64"],"default-route":true,"mtu":1400}`},
+		{"network", `lan,"sysctl=net.ipv4.conf.IFNAME.x=a,""b""",route=blackhole 10.0.0.0/8 metric 7`},
+		{"network", "lan,route=10.0.0.0/8 via 192.0.2.1 table 254 scope 200 src 10.0.0.1 onlink"},
+		{"network", "lan,ip=::ffff:10.0.0.5/120,ip=fe80::1%eth0"},
+		{"publish", "80,8888:80,192.0.2.1::80,[::1]:8080-8082:80-82/udp"},
+		{"name", "k8s://ns/web"},
+		{"netns", "container:web"},
+		{"hostname", "web.example"},
+		{"dns", "192.0.2.53,fd00::53"},
+		{"dns-search", "."},
+		{"dns-option", "ndots:2"},
+		{"add-host", "a=[fd00::1]"},
+		{"netork", "lan"},
+		{"network.", ""},
+		{"network", "{"},
+		{"network", `{"ip":[1,[2]]}`},
+		{"network", "\xff\n"},
+	} {
+		f.Add(seed[0], seed[1])
+	}
+	f.Fuzz(func(t *testing.T, key, value string) {
+		annotations := map[string]string{request.Prefix + key: value}
+		if key == "publish" {
+			annotations["io.lanhook.network"] = "lan"
+		}
+		r, err := request.Parse(annotations)
+		again, errAgain := request.Parse(annotations)
+		if diff := cmp.Diff(r, again, byValue()); diff != "" {
+			t.Errorf("Parse differs from itself:\n%s", diff)
+		}
+		if err != nil {
+			if errAgain == nil || err.Error() != errAgain.Error() {
+				t.Errorf("Parse = %v, then %v", err, errAgain)
+			}
+			if diff := cmp.Diff(request.Request{}, r, byValue()); diff != "" {
+				t.Errorf("a refused request is not empty:\n%s", diff)
+			}
+			return
+		}
+		written := maps.Clone(annotations)
+		for _, a := range r.Attachments {
+			written[a.Key] = a.String()
+		}
+		for i, p := range r.Publish {
+			if i == 0 {
+				written["io.lanhook.publish"] = p.String()
+				continue
+			}
+			written["io.lanhook.publish"] += "," + p.String()
+		}
+		read, err := request.Parse(written)
+		if err != nil {
+			t.Fatalf("Parse of what was written, %q: %v", written, err)
+		}
+		if diff := cmp.Diff(r, read, byValue()); diff != "" {
+			t.Errorf("%q is another request than %q:\n%s", written, annotations, diff)
+		}
+	})
+}
+
+// FuzzParseRoute holds that a route that is taken is the same again when it is written and read once more.
+func FuzzParseRoute(f *testing.F) {
+	for _, seed := range []string{
+		"10.0.0.0/8 via 192.0.2.1 metric 5", "blackhole fd00::/64", "10.0.0.0/8 onlink via 10.0.0.1 table 254 scope 9",
+		"::ffff:10.0.0.0/104 src ::ffff:10.0.0.1", "unicast ::/0 via fe80::1", "0.0.0.0/0 metric 0", "10.0.0.1/8",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		r, err := request.ParseRoute(s)
+		if err != nil {
+			if r != (request.Route{}) {
+				t.Errorf("a refused route is %+v", r)
+			}
+			return
+		}
+		if r.Dst != r.Dst.Masked() {
+			t.Errorf("host bits are set in %v", r.Dst)
+		}
+		again, err := request.ParseRoute(r.String())
+		if err != nil || again != r {
+			t.Errorf("ParseRoute(%q) = %+v, %v, want %+v", r, again, err, r)
+		}
+	})
+}

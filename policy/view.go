@@ -1,0 +1,156 @@
+package policy
+
+import (
+	"maps"
+	"net"
+	"slices"
+)
+
+// Scope names the layer 2 domain in which an address must be unique: two networks on one uplink share one. The uplink
+// is the name of the link that a macvlan's parent turned out to be; a bridge has its own name.
+func (n *Network) Scope(uplink string) string {
+	if n.Driver == Bridge {
+		return "bridge:" + n.Bridge
+	}
+	return n.Driver.String() + ":" + uplink
+}
+
+// View is a policy as `lanhook policy show` prints it, with the defaults filled in. Its JSON form is stable: fields may
+// be added, and none changes its meaning.
+type View struct {
+	Files    []string      `json:"files"`
+	Networks []NetworkView `json:"networks"`
+	Rules    []RuleView    `json:"rules"`
+}
+
+// NetworkView is a network in the words of the policy.
+type NetworkView struct {
+	Name          string       `json:"name,omitempty"`
+	Driver        string       `json:"driver"`
+	Mode          string       `json:"mode,omitempty"`
+	Parent        *ParentView  `json:"parent,omitempty"`
+	ParentWait    string       `json:"parent_wait,omitempty"`
+	Bridge        string       `json:"bridge,omitempty"`
+	MTU           int          `json:"mtu,omitempty"`
+	MAC           string       `json:"mac,omitempty"`
+	IPAM          string       `json:"ipam"`
+	Subnets       []SubnetView `json:"subnets,omitempty"`
+	Internal      bool         `json:"internal,omitempty"`
+	DefaultRoute  bool         `json:"default_route"`
+	Metric        int          `json:"metric,omitempty"`
+	Routes        []string     `json:"routes,omitempty"`
+	Sysctls       []string     `json:"sysctls,omitempty"`
+	Sources       []string     `json:"sources,omitempty"`
+	BCQueueLength int          `json:"bcqueuelen,omitempty"`
+	TXQueueLength int          `json:"txqueuelen,omitempty"`
+	Promiscuous   bool         `json:"promiscuous,omitempty"`
+	AllMulti      bool         `json:"allmulti,omitempty"`
+	Hairpin       bool         `json:"hairpin,omitempty"`
+}
+
+// ParentView is how a parent is found. One field is set.
+type ParentView struct {
+	Name         string `json:"name,omitempty"`
+	MAC          string `json:"mac,omitempty"`
+	AltName      string `json:"altname,omitempty"`
+	DefaultRoute bool   `json:"default_route,omitempty"`
+}
+
+// SubnetView is a subnet. Ranges that are missing mean the whole of it.
+type SubnetView struct {
+	Subnet  string   `json:"subnet"`
+	Gateway string   `json:"gateway,omitempty"`
+	Ranges  []string `json:"ranges,omitempty"`
+	Exclude []string `json:"exclude,omitempty"`
+}
+
+// RuleView is a rule.
+type RuleView struct {
+	Name          string        `json:"name"`
+	Match         MatchView     `json:"match"`
+	Networks      []string      `json:"networks,omitempty"`
+	IP            []string      `json:"ip,omitempty"`
+	IPAny         bool          `json:"ip_any,omitempty"`
+	MAC           []string      `json:"mac,omitempty"`
+	MACAny        bool          `json:"mac_any,omitempty"`
+	Publish       []string      `json:"publish,omitempty"`
+	Sysctl        []string      `json:"sysctl,omitempty"`
+	MaxInterfaces int           `json:"max_interfaces"`
+	NetNS         []string      `json:"netns,omitempty"`
+	SpellOut      *SpellOutView `json:"spell_out,omitempty"`
+}
+
+// MatchView are the conditions of a rule; without any it matches every container.
+type MatchView struct {
+	Annotations map[string][]string `json:"annotations,omitempty"`
+	Engine      []string            `json:"engine,omitempty"`
+	Namespace   []string            `json:"namespace,omitempty"`
+	Bundle      []string            `json:"bundle,omitempty"`
+	CGroup      []string            `json:"cgroup,omitempty"`
+	ID          []string            `json:"id,omitempty"`
+}
+
+// SpellOutView is what may be spelled out.
+type SpellOutView struct {
+	Drivers []string `json:"drivers"`
+	Parents []string `json:"parents"`
+	Modes   []string `json:"modes"`
+}
+
+// View is the policy for people and programs: networks by name, rules in their order.
+func (p *Policy) View() View {
+	v := View{Files: append([]string{}, p.Files...), Networks: []NetworkView{}, Rules: []RuleView{}}
+	for _, name := range slices.Sorted(maps.Keys(p.Networks)) {
+		v.Networks = append(v.Networks, p.Networks[name].View())
+	}
+	for i := range p.Rules {
+		v.Rules = append(v.Rules, p.Rules[i].View())
+	}
+	return v
+}
+
+// View is the network in the words of the policy.
+func (n *Network) View() NetworkView {
+	v := NetworkView{
+		Name: n.Name, Driver: n.Driver.String(), Mode: n.Mode.String(), Bridge: n.Bridge, MTU: n.MTU, IPAM: n.IPAM.String(),
+		Internal: n.Internal, DefaultRoute: n.DefaultRoute, Metric: n.Metric, BCQueueLength: n.BroadcastQueue,
+		TXQueueLength: n.TxQueueLen, Promiscuous: n.Promiscuous, AllMulti: n.AllMulti, Hairpin: n.Hairpin,
+	}
+	if n.Mode != ModePassthru {
+		v.MAC = n.MAC.String()
+	}
+	if n.Driver == Macvlan {
+		v.Parent = &ParentView{n.Parent.Name, n.Parent.MAC.String(), n.Parent.AltName, n.Parent.DefaultRoute}
+		v.ParentWait = n.ParentWait.String()
+	}
+	v.Routes, v.Sysctls = words(n.Routes), words(n.Sysctls)
+	v.Sources = words[net.HardwareAddr](n.Sources)
+	for _, s := range n.Subnets {
+		sub := SubnetView{Subnet: s.Prefix.String(), Ranges: words(s.Ranges), Exclude: words(s.Exclude)}
+		if s.Gateway.IsValid() {
+			sub.Gateway = s.Gateway.String()
+		}
+		v.Subnets = append(v.Subnets, sub)
+	}
+	return v
+}
+
+// View is the rule in the words of the policy.
+func (r *Rule) View() RuleView {
+	v := RuleView{
+		Name: r.Name, Match: MatchView(r.Match), Networks: r.Networks, IP: words(r.IP), IPAny: r.IPAny, MAC: r.MAC,
+		MACAny: r.MACAny, Publish: words(r.Publish), Sysctl: r.Sysctl, MaxInterfaces: r.most(), NetNS: r.NetNS,
+	}
+	if r.SpellOut != nil {
+		v.SpellOut = &SpellOutView{r.SpellOut.Drivers, r.SpellOut.Parents, r.SpellOut.Modes}
+	}
+	return v
+}
+
+func words[T interface{ String() string }](list []T) []string {
+	var out []string
+	for _, one := range list {
+		out = append(out, one.String())
+	}
+	return out
+}
