@@ -1,0 +1,234 @@
+package apply_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/policy/request"
+)
+
+// model is a kernel that holds its state in maps and refuses what the real one refuses: a child without its parent, a
+// port of no bridge, a taken name, an address on a missing link, a second route to one destination, and to delete a
+// bridge that has ports. It is how the crash matrix sees an undo in the wrong order.
+type model struct {
+	host      map[string]*modelLink
+	container map[string]*modelLink
+	// routes are those that lie on no link of ours.
+	routes map[string]bool
+}
+
+type modelLink struct {
+	kind, mac, master, alias string
+	group                    uint32
+	peer                     string
+	up                       bool
+	addresses, routes        []string
+	sysctls                  map[string]string
+}
+
+func newModel() *model {
+	return &model{
+		host:      map[string]*modelLink{"ens192": {kind: "", mac: "d0:00:00:00:00:01", up: true}},
+		container: map[string]*modelLink{"lo": {up: true}, "net9": {kind: "veth", up: true, addresses: []string{"10.9.0.2/24"}}},
+		routes:    map[string]bool{},
+	}
+}
+
+// snapshot is the whole state as sorted text.
+func (m *model) snapshot() string {
+	var lines []string
+	for side, links := range map[string]map[string]*modelLink{"host": m.host, "container": m.container} {
+		for name, l := range links {
+			lines = append(lines, fmt.Sprintf("%s %s %+v", side, name, *l))
+		}
+	}
+	for r := range m.routes {
+		lines = append(lines, "route "+r)
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+var (
+	errExist = errors.New("file exists")
+	errNoDev = errors.New("no such device")
+	errBusy  = errors.New("device or resource busy")
+)
+
+func (m *model) Apply(_ context.Context, step plan.Step) error {
+	switch s := step.(type) {
+	case plan.EnsureBridge:
+		return m.ensureBridge(s)
+	case plan.AddVeth:
+		return m.addVeth(s)
+	case plan.AddMacvlan:
+		return m.addMacvlan(s)
+	case plan.SetSysctls:
+		return m.on(s.If, func(l *modelLink) error { return l.set(s.Values) })
+	case plan.AddAddress:
+		return m.on(s.If, func(l *modelLink) error { return add(&l.addresses, s.Address.String()) })
+	case plan.SetLink:
+		return m.setLink(s)
+	case plan.AddRoute:
+		return m.addRoute(s)
+	case plan.DelLink:
+		return m.delLink(s)
+	case plan.DelRoute:
+		delete(m.routes, s.Route.String())
+		return nil
+	case plan.ReleaseBridge:
+		return m.releaseBridge(s)
+	}
+	return fmt.Errorf("unknown step %T", step)
+}
+
+func (m *model) ensureBridge(s plan.EnsureBridge) error {
+	l, ok := m.host[s.Name]
+	if !ok {
+		l = &modelLink{kind: "bridge", mac: s.MAC.String(), group: plan.Group, up: true}
+		m.host[s.Name] = l
+	}
+	if l.kind != "bridge" {
+		return errExist
+	}
+	if l.group != plan.Group {
+		return nil
+	}
+	for _, a := range s.Addresses {
+		if !slices.Contains(l.addresses, a.String()) {
+			l.addresses = append(l.addresses, a.String())
+		}
+	}
+	return nil
+}
+
+func (m *model) addVeth(s plan.AddVeth) error {
+	bridge, ok := m.host[s.Bridge]
+	switch {
+	case !ok || bridge.kind != "bridge":
+		return errNoDev
+	case m.host[s.Name] != nil || m.container[s.Peer] != nil:
+		return errExist
+	}
+	m.host[s.Name] = &modelLink{kind: "veth", mac: s.MAC.String(), master: s.Bridge, peer: s.Peer, up: true}
+	m.container[s.Peer] = &modelLink{kind: "veth", mac: s.PeerMAC.String(), peer: s.Name}
+	return nil
+}
+
+func (m *model) addMacvlan(s plan.AddMacvlan) error {
+	parent, ok := m.host[s.Parent]
+	switch {
+	case !ok:
+		return errNoDev
+	case parent.master != "":
+		return errBusy
+	case m.container[s.Name] != nil:
+		return errExist
+	}
+	mac := s.MAC.String()
+	if s.MAC == nil {
+		mac = parent.mac
+	}
+	m.container[s.Name] = &modelLink{kind: "macvlan", mac: mac}
+	return nil
+}
+
+func (m *model) on(name string, change func(*modelLink) error) error {
+	l, ok := m.container[name]
+	if !ok {
+		return errNoDev
+	}
+	return change(l)
+}
+
+func (l *modelLink) set(values []request.Sysctl) error {
+	if l.up {
+		return fmt.Errorf("settings of a link that is up come too late: %w", errBusy)
+	}
+	l.sysctls = maps.Clone(l.sysctls)
+	if l.sysctls == nil {
+		l.sysctls = map[string]string{}
+	}
+	for _, v := range values {
+		l.sysctls[v.Key] = v.Value
+	}
+	return nil
+}
+
+func add(list *[]string, entry string) error {
+	if slices.Contains(*list, entry) {
+		return errExist
+	}
+	*list = append(*list, entry)
+	return nil
+}
+
+func (m *model) setLink(s plan.SetLink) error {
+	l, ok := m.container[s.From]
+	if !ok {
+		return errNoDev
+	}
+	if m.container[s.Name] != nil {
+		return errExist
+	}
+	delete(m.container, s.From)
+	m.container[s.Name] = l
+	l.alias, l.up = s.Alias, true
+	if peer := m.host[l.peer]; peer != nil {
+		peer.peer = s.Name
+	}
+	return nil
+}
+
+func (m *model) addRoute(s plan.AddRoute) error {
+	if s.If != "" {
+		return m.on(s.If, func(l *modelLink) error {
+			if !l.up {
+				return errNoDev
+			}
+			return add(&l.routes, s.Route.String())
+		})
+	}
+	if m.routes[s.Route.String()] {
+		return errExist
+	}
+	m.routes[s.Route.String()] = true
+	return nil
+}
+
+func (m *model) delLink(s plan.DelLink) error {
+	links := m.container
+	if s.Side == plan.Host {
+		links = m.host
+	}
+	for _, name := range []string{s.Name, s.IfName} {
+		l, ok := links[name]
+		if !ok || l.kind != s.Kind || name == s.Name && l.mac != s.MAC.String() || name == s.IfName && l.alias != s.Alias {
+			continue
+		}
+		delete(links, name)
+		if s.Side == plan.Host {
+			delete(m.container, l.peer)
+		}
+	}
+	return nil
+}
+
+func (m *model) releaseBridge(s plan.ReleaseBridge) error {
+	l, ok := m.host[s.Name]
+	if !ok || l.group != plan.Group {
+		return nil
+	}
+	for _, other := range m.host {
+		if other.master == s.Name {
+			return fmt.Errorf("delete bridge %s: %w", s.Name, errBusy)
+		}
+	}
+	delete(m.host, s.Name)
+	return nil
+}

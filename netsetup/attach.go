@@ -1,0 +1,269 @@
+package netsetup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/lanhook/lanhook/netsetup/apply"
+	"github.com/lanhook/lanhook/netsetup/ipam"
+	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/netsetup/store"
+	"github.com/lanhook/lanhook/policy"
+)
+
+// maxTries bounds how often an attach begins again after it cleared away what dead containers held. Each try clears at
+// least one record, so more than a few mean that somebody makes dead containers faster than they can be cleared.
+const maxTries = 5
+
+// Attach gives the container the interfaces that it asks for and that the policy allows. When it fails, the kernel and
+// the store are as before, or the error says what could not be taken back and the record stays for gc.
+//
+// A container that is attached already, in the same namespace and to the same networks, is left alone. ctx bounds it
+// all; its cause is the reason why it stopped.
+func (s *Setup) Attach(ctx context.Context, c Container) (Result, error) {
+	attachments, err := s.Policy.Decide(c.Request, c.Subject)
+	if err != nil {
+		return Result{}, err
+	}
+	ns, err := s.Host.Namespace(c.NetNS)
+	if err != nil {
+		return Result{}, err
+	}
+	defer ns.Close()
+	d := draft{Setup: s, container: c, ns: ns, attachments: attachments}
+	if d.nsid, err = ns.NSID(); err != nil {
+		return Result{}, err
+	}
+	release, err := s.begin(ctx, &d)
+	if err != nil {
+		return Result{}, err
+	}
+	defer release()
+	if !d.already {
+		err = s.carryOut(ctx, ns, d.rec, release)
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	return Result{Ref: d.rec.Ref(), Already: d.already, Interfaces: d.rec.Interfaces}, nil
+}
+
+// carryOut does what the record says, gives up the lock on bridges as soon as their ports show who uses them, and makes
+// the record final. It takes everything back when something fails.
+func (s *Setup) carryOut(ctx context.Context, ns *kernel.Namespace, rec store.Record, release func()) error {
+	k := s.Host.Kernel(ns)
+	linked := plan.Linked(rec.Steps)
+	done, err := run(ctx, k, rec.Steps[:linked])
+	release()
+	if err == nil {
+		done, err = run(ctx, k, rec.Steps[linked:])
+		done += linked
+	}
+	if err == nil {
+		rec.Steps = plan.WithIndexes(rec.Steps, k.Index)
+		err = s.commit(ctx, rec)
+	}
+	if err == nil {
+		return nil
+	}
+	// Only what was done, or may have been, is taken back: a route that was refused because it is there already is
+	// somebody else's, even if it looks like ours.
+	rec.Steps = rec.Steps[:done]
+	return errors.Join(err, s.takeBack(ctx, k, rec))
+}
+
+// run carries out steps and says how many of them have to be undone: with one that failed, but for one that found its
+// place taken (EEXIST) or was not tried, which has not begun.
+func run(ctx context.Context, k apply.Kernel, steps plan.Steps) (int, error) {
+	err := apply.Run(ctx, k, steps)
+	failed, ok := errors.AsType[*apply.StepError](err)
+	switch {
+	case !ok:
+		return len(steps), err
+	case !failed.Begun || errors.Is(err, fs.ErrExist):
+		return failed.Index, err
+	}
+	return failed.Index + 1, err
+}
+
+// takeBack undoes an attach that failed.
+func (s *Setup) takeBack(ctx context.Context, k apply.Kernel, rec store.Record) error {
+	ctx, cancel := background(ctx)
+	defer cancel()
+	err := s.undo(ctx, k, rec)
+	if err == nil {
+		return nil
+	}
+	// What was never begun is nobody's to undo later either.
+	err = errors.Join(err, s.Store.Update(ctx, func(tx *store.Tx) error { return tx.Put(rec) }))
+	return fmt.Errorf("not all was taken back, lanhook gc will try again: %w", err)
+}
+
+// begin looks, chooses, plans and records, the latter three in one transaction. When what it needs is held by containers
+// that are proved dead, it clears them away and begins again.
+//
+// An attach that uses a bridge holds the lock on shared links from before its record until release is called, so that
+// nobody takes the bridge for unused meanwhile. While it clears it must not hold that lock: clearing may remove the
+// last user's bridge.
+func (s *Setup) begin(ctx context.Context, d *draft) (release func(), err error) {
+	for tries := 0; tries < maxTries; {
+		if d.facts, err = s.look(ctx, d.ns, d.attachments); err != nil {
+			return nil, err
+		}
+		release = func() {}
+		if d.usesBridge() {
+			if release, err = s.Store.LockShared(ctx); err != nil {
+				return nil, err
+			}
+		}
+		err = s.Store.Update(ctx, d.record)
+		if err == nil {
+			return release, nil
+		}
+		release()
+		if _, own := errors.AsType[*namesakeError](err); !own {
+			tries++ // of namesakes there is one a subnet at most
+		}
+		if err = s.clear(ctx, d, err); err != nil {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("attach %s: dead containers still held what it needs after %d tries", d.container.ID, maxTries)
+}
+
+// clear looks at why a transaction was refused. When the reason is a record of a dead container, it undoes that one;
+// otherwise it gives the reason back.
+func (s *Setup) clear(ctx context.Context, d *draft, reason error) error {
+	if earlier, ok := errors.AsType[*earlierError](reason); ok {
+		// A poststop would take it back too, though something else may still hold its namespace.
+		if earlier.rec.Process.PID != 0 && !alive(earlier.rec.Process) {
+			return s.undo(ctx, s.undoer(earlier.rec), earlier.rec)
+		}
+		return s.clearDead(ctx, earlier.rec, reason)
+	}
+	if namesake, ok := errors.AsType[*namesakeError](reason); ok {
+		d.asked[namesake.ref] = true
+		rec, ok, err := s.find(ctx, namesake.ref)
+		if err != nil || !ok {
+			return err
+		}
+		if err = s.clearDead(ctx, rec, reason); errors.Is(err, reason) {
+			return nil // it lives, or cannot be cleared now: another place will do
+		}
+		return err
+	}
+	if inUse, ok := errors.AsType[*store.InUseError](reason); ok {
+		rec, ok, err := s.find(ctx, inUse.Holder)
+		if err != nil {
+			return errors.Join(reason, err)
+		}
+		if !ok {
+			return nil // it was given back in between
+		}
+		return s.clearDead(ctx, rec, reason)
+	}
+	if _, full := errors.AsType[*ipam.ExhaustedError](reason); full {
+		collected, err := s.Collect(ctx, CollectOptions{})
+		if len(collected.Records) == 0 {
+			return errors.Join(reason, err)
+		}
+		return nil
+	}
+	return reason
+}
+
+// clearDead undoes a record that is proved dead, or else gives the reason back.
+func (s *Setup) clearDead(ctx context.Context, rec store.Record, reason error) error {
+	var l liveness
+	dead, err := l.dead(s, rec)
+	if err == nil && !dead {
+		return reason
+	}
+	if err == nil {
+		err = s.undo(ctx, s.undoer(rec), rec)
+	}
+	if err != nil {
+		return errors.Join(reason, err)
+	}
+	return nil
+}
+
+func (s *Setup) find(ctx context.Context, ref store.Ref) (store.Record, bool, error) {
+	var (
+		rec store.Record
+		ok  bool
+	)
+	err := s.Store.View(ctx, func(tx *store.Tx) (err error) {
+		rec, ok, err = tx.Record(ref)
+		return err
+	})
+	return rec, ok, err
+}
+
+// commit makes the record final. It is refused when a detach took the record away meanwhile, or when the time is over
+// or the container gone: nobody would take the container's interfaces back later.
+func (s *Setup) commit(ctx context.Context, rec store.Record) error {
+	return s.Store.Update(ctx, func(tx *store.Tx) error {
+		if err := context.Cause(ctx); err != nil {
+			return fmt.Errorf("cut off before the end: %w", err)
+		}
+		_, ok, err := tx.Record(rec.Ref())
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return fmt.Errorf("container %s was detached while it was being attached", rec.Container)
+		}
+		rec.State = store.Attached
+		return tx.Put(rec)
+	})
+}
+
+// look asks the kernel for what the plan needs, and waits for parents as long as their networks say.
+func (s *Setup) look(ctx context.Context, ns *kernel.Namespace, attachments []policy.Attachment) (plan.Facts, error) {
+	var (
+		queries  []kernel.Query
+		deadline time.Time
+	)
+	now := time.Now()
+	for _, a := range attachments {
+		queries = append(queries, kernel.Query{
+			IfName:        a.IfName,
+			Parent:        a.Network.Parent,
+			Bridge:        a.Network.Bridge,
+			WantAddresses: a.Network.IPAM != policy.IPAMNone,
+		})
+		if end := now.Add(a.Network.ParentWait); a.Network.Driver != policy.Bridge && end.After(deadline) {
+			deadline = end
+		}
+	}
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
+		facts, err := s.Host.Facts(ctx, ns, queries)
+		if err == nil && ns != nil {
+			facts.HasDefault, err = ns.Defaults()
+		}
+		if err != nil || ready(attachments, facts) || !time.Now().Before(deadline) {
+			return facts, err
+		}
+		timer := time.NewTimer(min(wait, time.Until(deadline)))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return plan.Facts{}, fmt.Errorf("wait for the parent: %w", context.Cause(ctx))
+		}
+	}
+}
+
+func ready(attachments []policy.Attachment, facts plan.Facts) bool {
+	for _, a := range attachments {
+		if uplink, ok := facts.Uplink[a.IfName]; a.Network.Driver != policy.Bridge && (!ok || !uplink.Up) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,146 @@
+package netsetup
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/netsetup/store"
+	"github.com/lanhook/lanhook/policy/request"
+)
+
+// Drift is one difference between a record and the kernel.
+type Drift struct {
+	IfName string
+	What   string
+}
+
+// Check compares what the kernel has with what a record says. It changes nothing.
+func (s *Setup) Check(_ context.Context, rec store.Record) ([]Drift, error) {
+	if rec.BootID != s.BootID {
+		return []Drift{{What: "the record is of another boot; lanhook gc removes it"}}, nil
+	}
+	if rec.State == store.Pending {
+		return []Drift{{What: "the attach is under way or was cut off; lanhook gc takes back what was cut off"}}, nil
+	}
+	ns, err := s.open(rec)
+	if err != nil {
+		return []Drift{{What: "the container's namespace is gone; lanhook gc removes the record"}}, nil
+	}
+	defer ns.Close()
+	var drift []Drift
+	for _, i := range rec.Interfaces {
+		var found []Drift
+		if found, err = checkInterface(ns, rec, i); err != nil {
+			return nil, err
+		}
+		drift = append(drift, found...)
+	}
+	host, err := s.checkHost(rec)
+	return append(drift, host...), err
+}
+
+func checkInterface(ns *kernel.Namespace, rec store.Record, i plan.Interface) ([]Drift, error) {
+	var drift []Drift
+	add := func(format string, args ...any) {
+		drift = append(drift, Drift{IfName: i.Name, What: fmt.Sprintf(format, args...)})
+	}
+	link, ok, err := ns.Link(i.Name)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		add("the link is gone")
+		return drift, nil
+	}
+	if link.MAC.String() != i.MAC.String() {
+		add("the MAC address is %s, not %s", link.MAC, i.MAC)
+	}
+	if link.MTU != i.MTU {
+		add("the MTU is %d, not %d", link.MTU, i.MTU)
+	}
+	if !link.Up {
+		add("the link is down")
+	}
+	for _, a := range i.Addresses {
+		if !slices.Contains(link.Addresses, a) {
+			add("address %s is gone", a)
+		}
+	}
+	for _, s := range rec.Steps {
+		if r, ok := s.(plan.AddRoute); ok && r.If == i.Name && !hasRoute(link.Routes, r.Route) {
+			add("route %s is gone", r.Route)
+		}
+	}
+	return drift, nil
+}
+
+// hasRoute compares what tells routes apart for people: type, destination, gateway.
+func hasRoute(routes []request.Route, want request.Route) bool {
+	return slices.ContainsFunc(routes, func(r request.Route) bool {
+		return r.Type == want.Type && r.Dst == want.Dst && r.Via == want.Via
+	})
+}
+
+// checkHost compares the host's side of the record's links.
+func (s *Setup) checkHost(rec store.Record) ([]Drift, error) {
+	var drift []Drift
+	for _, step := range rec.Steps {
+		var err error
+		var found []Drift
+		switch st := step.(type) {
+		case plan.AddVeth:
+			found, err = s.checkPort(st)
+		case plan.EnsureBridge:
+			found, err = s.checkBridge(st)
+		case plan.AddMacvlan, plan.SetSysctls, plan.AddAddress, plan.SetLink, plan.AddRoute,
+			plan.DelLink, plan.DelRoute, plan.ReleaseBridge:
+		}
+		if err != nil {
+			return nil, err
+		}
+		drift = append(drift, found...)
+	}
+	return drift, nil
+}
+
+func (s *Setup) checkPort(v plan.AddVeth) ([]Drift, error) {
+	port, ok, err := s.Host.Link(v.Name)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return []Drift{{What: fmt.Sprintf("the host's end %s is gone", v.Name)}}, nil
+	}
+	var drift []Drift
+	if bridge, ok, err := s.Host.Link(v.Bridge); err != nil || !ok || port.Master != bridge.Index {
+		drift = append(drift, Drift{What: fmt.Sprintf("the host's end %s is no port of %s", v.Name, v.Bridge)})
+	}
+	if !port.Up {
+		drift = append(drift, Drift{What: fmt.Sprintf("the host's end %s is down", v.Name)})
+	}
+	return drift, nil
+}
+
+func (s *Setup) checkBridge(b plan.EnsureBridge) ([]Drift, error) {
+	bridge, ok, err := s.Host.Link(b.Name)
+	switch {
+	case err != nil:
+		return nil, err
+	case !ok:
+		return []Drift{{What: fmt.Sprintf("bridge %s is gone", b.Name)}}, nil
+	case !bridge.Up:
+		return []Drift{{What: fmt.Sprintf("bridge %s is down", b.Name)}}, nil
+	case bridge.Group != plan.Group:
+		return nil, nil
+	}
+	var drift []Drift
+	for _, a := range b.Addresses {
+		if !slices.Contains(bridge.Addresses, a) {
+			drift = append(drift, Drift{What: fmt.Sprintf("address %s of bridge %s is gone", a, b.Name)})
+		}
+	}
+	return drift, nil
+}

@@ -1,0 +1,151 @@
+package netsetup
+
+import (
+	"context"
+	"errors"
+
+	"github.com/lanhook/lanhook/netsetup/apply"
+	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/netsetup/store"
+)
+
+// CollectOptions say how gc works. The zero value removes what is dead.
+type CollectOptions struct {
+	// DryRun finds but removes nothing.
+	DryRun bool
+}
+
+// Collected is what gc found dead, and removed unless it was a dry run.
+type Collected struct {
+	Records []store.Record
+	// Bridges bore our mark and no record named them.
+	Bridges []string
+}
+
+// Collect removes what is proved dead, and only that: records of another boot, of a namespace that is gone and whose
+// process is another, of an attach that was cut off. Then it removes bridges with our mark that no record names. It goes
+// on past failures and joins them.
+func (s *Setup) Collect(ctx context.Context, o CollectOptions) (Collected, error) {
+	var (
+		result Collected
+		all    []store.Record
+		errs   []error
+		l      liveness
+	)
+	if err := s.Store.View(ctx, func(tx *store.Tx) (err error) {
+		all, err = s.all(tx)
+		return err
+	}); err != nil {
+		return result, err
+	}
+	for _, rec := range all {
+		dead, err := l.dead(s, rec)
+		if err != nil || !dead {
+			errs = append(errs, err)
+			continue
+		}
+		if !o.DryRun {
+			if err := apply.Undo(ctx, s.undoer(rec), ownUndo(rec.Steps)); err != nil {
+				errs = append(errs, err)
+				continue
+			}
+		}
+		result.Records = append(result.Records, rec)
+	}
+	if !o.DryRun {
+		errs = append(errs, s.forget(ctx, result.Records))
+	}
+	bridges, err := s.sweep(ctx, o)
+	result.Bridges = bridges
+	return result, errors.Join(append(errs, err)...)
+}
+
+// forget deletes records that are undone, all in one transaction.
+func (s *Setup) forget(ctx context.Context, records []store.Record) error {
+	if len(records) == 0 {
+		return nil
+	}
+	return s.Store.Update(ctx, func(tx *store.Tx) error {
+		for _, rec := range records {
+			if err := tx.Delete(rec.Ref()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// sweep removes bridges that bear our mark and that no record names: a detach was cut off, or the state was lost.
+func (s *Setup) sweep(ctx context.Context, o CollectOptions) ([]string, error) {
+	idle, err := s.Host.IdleBridges()
+	if err != nil || len(idle) == 0 {
+		return nil, err
+	}
+	err = s.Store.View(ctx, func(tx *store.Tx) (err error) {
+		idle, err = unused(tx, idle)
+		return err
+	})
+	if err != nil || o.DryRun {
+		return idle, err
+	}
+	return idle, s.releaseBridges(ctx, s.Host.KernelByID(-1, nil), idle)
+}
+
+// liveness proves that records are dead. It scans the machine's namespaces at most once, and only when nothing cheaper
+// decides.
+type liveness struct {
+	scanned bool
+	living  kernel.Living
+}
+
+// dead says whether a record's container is proved dead; what cannot be proved lives.
+func (l *liveness) dead(s *Setup, rec store.Record) (bool, error) {
+	switch {
+	case rec.BootID != s.BootID:
+		return true, nil
+	case rec.State == store.Pending && alive(rec.Writer), rec.State == store.Attached && alive(rec.Process):
+		return false, nil
+	case rec.Host != s.hostNetNS():
+		// Its number for the namespace is no number of ours. With its host, its links are gone.
+		lives, err := l.lives(s, kernel.Identity(rec.Host))
+		return !lives && err == nil, err
+	case rec.State == store.Pending:
+		return true, nil
+	}
+	used, err := s.Host.Alive(rec.NetNS.NSID)
+	if err != nil || !used {
+		return !used && err == nil, err
+	}
+	if kernel.OwnNSID(rec.NetNS.NSID) {
+		return false, nil
+	}
+	// Somebody else had given the namespace a number before, such as ip-netns(8): one of those that the kernel gives
+	// again. It is the container's namespace still, without its first process, or another one by now.
+	lives, err := l.lives(s, identity(rec))
+	return !lives && err == nil, err
+}
+
+// lives says whether a namespace is found among those of all threads and mounts.
+func (l *liveness) lives(s *Setup, id kernel.Identity) (bool, error) {
+	if !l.scanned {
+		living, err := s.Host.Scan()
+		if err != nil {
+			return false, err
+		}
+		l.living, l.scanned = living, true
+	}
+	_, ok := l.living.Path(id)
+	return ok, nil
+}
+
+// all reads all records. One that cannot be read stops the collection: what it holds is not known.
+func (s *Setup) all(tx *store.Tx) ([]store.Record, error) {
+	var all []store.Record
+	for rec, err := range tx.All() {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, rec)
+	}
+	return all, nil
+}

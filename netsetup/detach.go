@@ -1,0 +1,187 @@
+package netsetup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/lanhook/lanhook/netsetup/apply"
+	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/netsetup/store"
+)
+
+// Detach takes back what the records of a container id say, as a runtime asks for when the container has stopped. It
+// succeeds for an unknown id, and says so. It goes on past every failure; what could not be taken back keeps its record
+// for gc.
+//
+// What belongs to a container that still runs is left alone: a late poststop of an earlier container of the same id must
+// not cut off the one that runs now.
+func (s *Setup) Detach(ctx context.Context, id string) (Detached, error) {
+	result := Detached{Container: id}
+	var records []store.Record
+	err := s.Store.View(ctx, func(tx *store.Tx) (err error) {
+		records, err = tx.ByContainer(id)
+		return err
+	})
+	if err != nil {
+		return result, err
+	}
+	var errs []error
+	for _, rec := range records {
+		if rec.BootID == s.BootID && outlives(ctx, rec.Process, stopGrace) {
+			result.Alive = append(result.Alive, rec.Ref())
+			continue
+		}
+		result.Found = true
+		if err := s.undo(ctx, s.undoer(rec), rec); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		result.Interfaces = append(result.Interfaces, rec.Interfaces...)
+	}
+	return result, errors.Join(errs...)
+}
+
+// Release takes back what one record says, whether its container runs or not. A record that is gone is no error.
+func (s *Setup) Release(ctx context.Context, ref store.Ref) error {
+	rec, ok, err := s.find(ctx, ref)
+	if err != nil || !ok {
+		return err
+	}
+	return s.undo(ctx, s.undoer(rec), rec)
+}
+
+// undoer gives the kernel in which a record is undone. It reaches the container's namespace by the id that the host has
+// for it, so a namespace that is dead needs no look for it.
+func (s *Setup) undoer(rec store.Record) apply.Kernel {
+	if rec.BootID != s.BootID || rec.Host != s.hostNetNS() {
+		return gone{}
+	}
+	return s.Host.KernelByID(rec.NetNS.NSID, func() (*kernel.Namespace, error) {
+		return s.open(rec)
+	})
+}
+
+// gone is the kernel of another boot, or of another host namespace: nothing of it is left, or to be reached from here.
+type gone struct{}
+
+func (gone) Apply(context.Context, plan.Step) error { return nil }
+
+// open finds the living namespace of a record.
+func (s *Setup) open(rec store.Record) (*kernel.Namespace, error) {
+	if alive(rec.Process) {
+		ns, err := s.Host.Namespace(fmt.Sprintf("/proc/%d/ns/net", rec.Process.PID))
+		if err == nil && ns.Identity() == identity(rec) {
+			return ns, nil
+		}
+		if err == nil {
+			ns.Close()
+		}
+	}
+	living, err := s.Host.Scan()
+	if err != nil {
+		return nil, err
+	}
+	path, ok := living.Path(identity(rec))
+	if !ok {
+		return nil, fmt.Errorf("open the namespace of %s: no process and no mount holds it: %w", rec.Container,
+			fs.ErrNotExist)
+	}
+	return s.Host.Namespace(path)
+}
+
+// undo takes back what the record says and then deletes it, with its leases. The record stays when anything failed.
+func (s *Setup) undo(ctx context.Context, k apply.Kernel, rec store.Record) error {
+	if rec.BootID == s.BootID && rec.Host != s.hostNetNS() {
+		return s.undoElsewhere(ctx, rec)
+	}
+	if err := apply.Undo(ctx, k, ownUndo(rec.Steps)); err != nil {
+		return fmt.Errorf("detach %s: %w", rec.Container, err)
+	}
+	var idle []string
+	err := s.Store.Update(ctx, func(tx *store.Tx) (err error) {
+		if err = tx.Delete(rec.Ref()); err == nil {
+			idle, err = unused(tx, rec.Shared)
+		}
+		return err
+	})
+	if err == nil {
+		err = s.releaseBridges(ctx, k, idle)
+	}
+	return err
+}
+
+// undoElsewhere deletes a record that was written in another host's namespace, when that one is gone with all its links.
+func (s *Setup) undoElsewhere(ctx context.Context, rec store.Record) error {
+	living, err := s.Host.Scan()
+	if err != nil {
+		return err
+	}
+	if _, lives := living.Path(kernel.Identity(rec.Host)); lives {
+		return fmt.Errorf("container %s was attached from another network namespace than this one; run lanhook there",
+			rec.Container)
+	}
+	return s.Store.Update(ctx, func(tx *store.Tx) error { return tx.Delete(rec.Ref()) })
+}
+
+// ownUndo is what undoes the steps, but for bridges, which others may use.
+func ownUndo(steps plan.Steps) plan.Steps {
+	return slices.DeleteFunc(plan.Undo(steps), func(s plan.Step) bool {
+		_, shared := s.(plan.ReleaseBridge)
+		return shared
+	})
+}
+
+// bridgeWait bounds how long a detach waits for attaches that may be about to use the bridge. One that it leaves has a
+// user again, or is gc's.
+const bridgeWait = 2 * time.Second
+
+// releaseBridges removes bridges that no record named a moment ago. An attach holds the shared lock from its record to the
+// moment when its port is on the bridge, so under the exclusive lock a bridge that no record names has no user on its
+// way either. Who is killed before that leaves a bridge that gc knows by its mark.
+func (s *Setup) releaseBridges(ctx context.Context, k apply.Kernel, idle []string) error {
+	if len(idle) == 0 {
+		return nil
+	}
+	wait, cancel := context.WithTimeout(ctx, bridgeWait)
+	defer cancel()
+	release, err := s.Store.LockExclusive(wait)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil // somebody is about to use one
+	}
+	if err != nil {
+		return err
+	}
+	defer release()
+	err = s.Store.View(ctx, func(tx *store.Tx) (err error) {
+		idle, err = unused(tx, idle)
+		return err
+	})
+	for _, name := range idle {
+		err = errors.Join(err, k.Apply(ctx, plan.ReleaseBridge{Name: name}))
+	}
+	return err
+}
+
+// unused are the shared links among names that no record names.
+func unused(tx *store.Tx, names []string) ([]string, error) {
+	var idle []string
+	for _, name := range names {
+		used := false
+		for _, err := range tx.Users(name) {
+			if err != nil {
+				return nil, err
+			}
+			used = true
+			break
+		}
+		if !used {
+			idle = append(idle, name)
+		}
+	}
+	return idle, nil
+}

@@ -1,0 +1,382 @@
+package netsetup
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/lanhook/lanhook/netsetup/ipam"
+	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/netsetup/store"
+	"github.com/lanhook/lanhook/policy"
+)
+
+// draft is one attach within the store's transaction: what is in use, what is chosen, the plan, the record.
+type draft struct {
+	*Setup
+	container Container
+	ns        *kernel.Namespace
+	// nsid is the number by which the host knows ns.
+	nsid        int
+	attachments []policy.Attachment
+	facts       plan.Facts
+	// dry is true for a plan that is only shown.
+	dry bool
+	// asked are the records of the same workload that were looked at, and live.
+	asked map[store.Ref]bool
+
+	rec     store.Record
+	already bool
+}
+
+func (d *draft) usesBridge() bool {
+	return slices.ContainsFunc(d.attachments, func(a policy.Attachment) bool { return a.Network.Driver == policy.Bridge })
+}
+
+// earlierError is a record of an earlier start of the same container id.
+type earlierError struct{ rec store.Record }
+
+func (e *earlierError) Error() string {
+	return fmt.Sprintf("container %s has a record of an earlier start, whose network namespace still lives", e.rec.Container)
+}
+
+// Hint says how to take it back by hand.
+func (e *earlierError) Hint() string { return "lanhook detach " + e.rec.Container + " takes it back" }
+
+// namesakeError says that an address or MAC which this workload would get again is held by a record of its own name.
+type namesakeError struct{ ref store.Ref }
+
+func (e *namesakeError) Error() string {
+	return "its address is held by an earlier container, " + e.ref.Container
+}
+
+// record does all that an attach needs from the store. Nothing in it touches the kernel.
+func (d *draft) record(tx *store.Tx) error {
+	d.rec, d.already = store.Record{}, false
+	if d.asked == nil {
+		d.asked = map[store.Ref]bool{}
+	}
+	if err := d.existing(tx); err != nil || d.already {
+		return err
+	}
+	if err := d.taken(tx); err != nil {
+		return err
+	}
+	d.rec = d.newRecord()
+	in := plan.Input{
+		Record:      d.rec.ID,
+		HostID:      d.HostID,
+		Attachments: d.attachments,
+		Facts:       d.facts,
+		Publish:     d.container.Request.Publish,
+	}
+	for i := range d.attachments {
+		choice, err := d.choose(tx, i)
+		if err != nil {
+			return err
+		}
+		in.Choices = append(in.Choices, choice)
+	}
+	p, err := plan.Build(in)
+	if err != nil {
+		return err
+	}
+	d.rec.Steps, d.rec.Interfaces = p.Steps, p.Interfaces
+	for _, s := range p.Steps {
+		if b, ok := s.(plan.EnsureBridge); ok {
+			d.rec.Shared = append(d.rec.Shared, b.Name)
+		}
+	}
+	if d.dry {
+		return nil
+	}
+	return tx.Put(d.rec)
+}
+
+// existing looks at the records of the same container id. Ids are unique in one engine's namespace only, so a record
+// whose process lives in another network namespace is another container's.
+func (d *draft) existing(tx *store.Tx) error {
+	if d.ns == nil {
+		return nil
+	}
+	records, err := tx.ByContainer(d.container.ID)
+	if err != nil {
+		return err
+	}
+	for _, rec := range records {
+		same := rec.BootID == d.BootID && rec.NetNS.Cookie == d.ns.Identity().Cookie
+		switch {
+		case !same && rec.BootID == d.BootID && alive(rec.Process):
+		case !same:
+			return &earlierError{rec}
+		case rec.State == store.Pending && alive(rec.Writer):
+			return fmt.Errorf("container %s is being attached by process %d right now", rec.Container, rec.Writer.PID)
+		case rec.State == store.Pending:
+			return &earlierError{rec}
+		case d.overlaps(rec):
+			return d.again(tx, rec)
+		}
+	}
+	return nil
+}
+
+func (d *draft) overlaps(rec store.Record) bool {
+	return slices.ContainsFunc(d.attachments, func(a policy.Attachment) bool {
+		return slices.ContainsFunc(rec.Interfaces, func(i plan.Interface) bool { return i.Name == a.IfName })
+	})
+}
+
+// again is an attach of what is attached already: the same interfaces on the same networks, and still there.
+func (d *draft) again(tx *store.Tx, rec store.Record) error {
+	same := len(rec.Interfaces) == len(d.attachments)
+	for i, a := range d.attachments {
+		same = same && d.fits(rec.Interfaces[i], a)
+		if same && !d.facts.Taken[a.IfName] {
+			return &attachedError{rec, fmt.Sprintf("has a record of %s, but the interface is gone", a.IfName)}
+		}
+	}
+	if !same {
+		return &attachedError{rec, "is attached already, but not as it asks now"}
+	}
+	d.rec, d.already = rec, true
+	if p := store.Process(d.container.Process); p.PID != 0 && p != rec.Process && !d.dry {
+		// The same namespace with another first process: it is this one's end that counts from now on.
+		d.rec.Process = p
+		return tx.Put(d.rec)
+	}
+	return nil
+}
+
+// fits says whether an interface is what an attachment asks for.
+func (d *draft) fits(i plan.Interface, a policy.Attachment) bool {
+	uplink := d.facts.Uplink[a.IfName].Name
+	if a.Network.Driver == policy.Bridge {
+		uplink = a.Network.Bridge
+	}
+	missing := slices.ContainsFunc(a.IPs, func(p netip.Prefix) bool { return !slices.Contains(i.Addresses, p) })
+	return i.Name == a.IfName && i.Network == a.Network.Name && i.Driver == a.Network.Driver.String() &&
+		(uplink == "" || i.Uplink == uplink) && !missing &&
+		(a.MAC == nil || i.MAC.String() == a.MAC.String()) && (a.MTU == 0 || i.MTU == a.MTU)
+}
+
+// attachedError is an attach that does not fit what the container has.
+type attachedError struct {
+	rec store.Record
+	why string
+}
+
+func (e *attachedError) Error() string { return fmt.Sprintf("container %s %s", e.rec.Container, e.why) }
+
+// Hint says how to begin anew.
+func (e *attachedError) Hint() string {
+	return "see lanhook inspect " + e.rec.Container + "; lanhook detach " + e.rec.Container + " takes it back"
+}
+
+// taken names the record that made an interface whose name the container has already.
+func (d *draft) taken(tx *store.Tx) error {
+	if d.ns == nil {
+		return nil
+	}
+	id := d.ns.Identity()
+	for _, a := range d.attachments {
+		if !d.facts.Taken[a.IfName] {
+			continue
+		}
+		ref, ok, err := tx.InterfaceHolder(store.NetNS{Inode: id.Inode, Cookie: id.Cookie}, a.IfName)
+		if err != nil {
+			return err
+		}
+		if ok {
+			return &store.InUseError{What: "interface " + a.IfName + " of the network namespace", Holder: ref, IfName: a.IfName}
+		}
+	}
+	return nil
+}
+
+func (d *draft) newRecord() store.Record {
+	rec := store.Record{
+		ID:        store.NewID(),
+		Container: d.container.ID,
+		Workload:  d.container.Workload,
+		Runtime:   d.container.Runtime,
+		State:     store.Pending,
+		BootID:    d.BootID,
+		Host:      d.hostNetNS(),
+		NetNS:     store.NetNS{NSID: -1},
+		Process:   store.Process(d.container.Process),
+		Writer:    store.Process(d.Self),
+		Created:   time.Now().UTC().Truncate(time.Second),
+	}
+	if d.ns != nil {
+		id := d.ns.Identity()
+		rec.NetNS = store.NetNS{Inode: id.Inode, Cookie: id.Cookie, NSID: d.nsid, Path: d.container.NetNS}
+	}
+	return rec
+}
+
+// choose takes the addresses and the MAC of one attachment.
+func (d *draft) choose(tx *store.Tx, i int) (plan.Choice, error) {
+	a := d.attachments[i]
+	uplink := d.facts.Uplink[a.IfName]
+	name := uplink.Name
+	if a.Network.Driver == policy.Bridge {
+		name = a.Network.Bridge
+	}
+	l := lan{
+		scope:    a.Network.Scope(name),
+		reserved: d.Policy.Reserved(a.Network.Driver, name),
+	}
+	for _, own := range uplink.Addresses {
+		l.own = append(l.own, ipam.Range{From: own, To: own})
+	}
+	choice := plan.Choice{Addresses: slices.Clone(a.IPs)}
+	for _, p := range a.IPs {
+		if err := d.takeAsked(tx, l, a, p.Addr()); err != nil {
+			return plan.Choice{}, err
+		}
+	}
+	if a.Network.IPAM == policy.IPAMLocal {
+		for _, sub := range a.Network.Subnets {
+			if asked(a.IPs, sub.Prefix) || sub.Prefix.Addr().Is6() && a.WithoutIPv6() {
+				continue
+			}
+			addr, err := d.pick(tx, l, a, sub)
+			if err != nil {
+				return plan.Choice{}, err
+			}
+			choice.Addresses = append(choice.Addresses, netip.PrefixFrom(addr, sub.Prefix.Bits()))
+		}
+	}
+	mac, err := d.mac(tx, l.scope, a, choice.Addresses)
+	choice.MAC = mac
+	return choice, err
+}
+
+// lan is what is known of the layer 2 that an attachment is on.
+type lan struct {
+	// scope is the key of its leases.
+	scope string
+	// own are the host's addresses there, reserved what any network of the policy there keeps back.
+	own, reserved []ipam.Range
+}
+
+// takeAsked takes an address that the container chose.
+func (d *draft) takeAsked(tx *store.Tx, l lan, a policy.Attachment, addr netip.Addr) error {
+	if contains(l.own, addr) {
+		return fmt.Errorf("%s: address %s is this host's own", a.IfName, addr)
+	}
+	if contains(l.reserved, addr) {
+		return fmt.Errorf("%s: address %s is a gateway or kept back by a network of the policy on the same LAN", a.IfName, addr)
+	}
+	return d.take(tx, store.Lease{Scope: l.scope, Addr: addr, IfName: a.IfName})
+}
+
+func contains(ranges []ipam.Range, addr netip.Addr) bool {
+	return slices.ContainsFunc(ranges, func(r ipam.Range) bool { return r.Contains(addr) })
+}
+
+// asked says whether the container chose its addresses of the subnet's family itself.
+func asked(ips []netip.Prefix, subnet netip.Prefix) bool {
+	return slices.ContainsFunc(ips, func(p netip.Prefix) bool { return p.Addr().Is4() == subnet.Addr().Is4() })
+}
+
+// pick takes a free address of the subnet, from the place that belongs to this host, network and workload on.
+func (d *draft) pick(tx *store.Tx, l lan, a policy.Attachment, sub policy.Subnet) (netip.Addr, error) {
+	pool := sub.Pool()
+	pool.Exclude = slices.Concat(pool.Exclude, l.own, l.reserved)
+	for _, g := range a.Gateways {
+		pool.Exclude = append(pool.Exclude, ipam.Range{From: g, To: g})
+	}
+	start := ipam.Place(d.HostID, a.Network.Name, d.container.Workload, a.IfName)
+	var stop error
+	first := true
+	addr, err := ipam.Pick(pool, start, func(addr netip.Addr) (string, bool) {
+		lease, taken, err := tx.Holder(l.scope, addr)
+		if err == nil && taken && first {
+			err = d.namesake(tx, lease)
+		}
+		first = false
+		if err != nil {
+			stop = err
+			return "", false
+		}
+		return lease.Container, taken
+	})
+	if stop != nil {
+		return netip.Addr{}, stop
+	}
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("%s: network %s: %w", a.IfName, a.Network.Name, err)
+	}
+	return addr, d.take(tx, store.Lease{Scope: l.scope, Addr: addr, IfName: a.IfName})
+}
+
+// namesake stops the search when the workload's own place is held by a record of the same workload that was not asked
+// about: when its container is dead, this one gets the address again.
+func (d *draft) namesake(tx *store.Tx, lease store.Lease) error {
+	if d.asked[lease.Ref()] || d.dry || lease.Ref() == d.rec.Ref() {
+		return nil
+	}
+	rec, ok, err := tx.Record(lease.Ref())
+	if err != nil || !ok || rec.Workload != d.container.Workload {
+		return err
+	}
+	return &namesakeError{lease.Ref()}
+}
+
+// maxMACs bounds the search for a free MAC address: a second container of the same name takes the second one.
+const maxMACs = 64
+
+// mac takes the MAC address: nil in passthru mode, where the child has its parent's.
+func (d *draft) mac(tx *store.Tx, scope string, a policy.Attachment, addrs []netip.Prefix) (plan.MAC, error) {
+	if a.Network.Mode == policy.ModePassthru {
+		return nil, nil
+	}
+	if a.MAC != nil {
+		return plan.MAC(a.MAC), d.take(tx, store.Lease{Scope: scope, MAC: plan.MAC(a.MAC), IfName: a.IfName})
+	}
+	for n := range maxMACs {
+		mac := plan.MAC(d.candidate(a, addrs, n))
+		lease := store.Lease{Scope: scope, MAC: mac, IfName: a.IfName}
+		held, taken, err := tx.HolderMAC(scope, mac)
+		if err == nil && taken && n == 0 {
+			err = d.namesake(tx, held)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !taken {
+			return mac, d.take(tx, lease)
+		}
+	}
+	return nil, fmt.Errorf("%s: no free MAC address for workload %s after %d tries; %d containers have its name",
+		a.IfName, d.container.Workload, maxMACs, maxMACs)
+}
+
+func (d *draft) candidate(a policy.Attachment, addrs []netip.Prefix, n int) net.HardwareAddr {
+	if a.Network.MAC == policy.MACRandom {
+		return ipam.MAC(d.rec.ID, a.IfName, strconv.Itoa(n))
+	}
+	if a.Network.MAC == policy.MACFromIP && n == 0 {
+		for _, p := range addrs {
+			if p.Addr().Is4() {
+				return ipam.MACFromIP(p.Addr())
+			}
+		}
+	}
+	return ipam.MAC(d.HostID, a.Network.Name, d.container.Workload, a.IfName, strconv.Itoa(n))
+}
+
+// take leases an address for this record; a plan that is only shown looks whether it could.
+func (d *draft) take(tx *store.Tx, l store.Lease) error {
+	l.Record, l.Container = d.rec.ID, d.rec.Container
+	d.rec.Leases = append(d.rec.Leases, l)
+	if d.dry {
+		return tx.Free(l)
+	}
+	return tx.Take(l)
+}

@@ -1,0 +1,174 @@
+//go:build linux
+
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/lanhook/lanhook/netsetup/plan"
+)
+
+// ensureBridge makes the bridge down, so that no router advertisement is heard before that is switched off, and brings
+// it up then. Whoever finds the bridge made by another attach that has not come further does the rest as well: every
+// part may be done twice.
+func (h *Host) ensureBridge(s plan.EnsureBridge) error {
+	parts := []nl.NetlinkRequestData{
+		nl.NewIfInfomsg(unix.AF_UNSPEC),
+		text(unix.IFLA_IFNAME, s.Name),
+		number(unix.IFLA_GROUP, plan.Group),
+		nest(unix.IFLA_LINKINFO, text(unix.IFLA_INFO_KIND, kindBridge)),
+	}
+	if len(s.MAC) > 0 {
+		parts = append(parts, nl.NewRtAttr(unix.IFLA_ADDRESS, s.MAC))
+	}
+	err := h.conn.change(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, parts...)
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return failed(err, "add bridge %s", s.Name)
+	}
+	existed := err != nil
+	b, ok, err := h.conn.link(by{name: s.Name})
+	switch {
+	case err != nil:
+		return err
+	case !ok:
+		return failed(unix.ENODEV, "look up bridge %s", s.Name)
+	case b.Kind != kindBridge:
+		return &Error{
+			Op: "add bridge " + s.Name, Cause: "there is " + describe(b.Kind) + " of this name", Err: unix.EEXIST,
+			hint: "give the network another bridge name in the policy",
+		}
+	case existed && (b.Group != plan.Group || s.AsIs):
+		return usable(b)
+	}
+	return h.finishBridge(b, s)
+}
+
+// usable accepts a bridge that is not ours as it is.
+func usable(b State) error {
+	if b.Up {
+		return nil
+	}
+	return &Error{
+		Op: "use bridge " + b.Name, Cause: "it is down, and lanhook does not change a bridge that it has not made",
+		Err: unix.ENETDOWN, hint: "bring it up: ip link set " + b.Name + " up",
+	}
+}
+
+func (h *Host) finishBridge(b State, s plan.EnsureBridge) error {
+	if !b.Up {
+		if err := h.ignoreRouters(s.Name); err != nil {
+			return err
+		}
+		// An MTU that is set on the bridge stays; one that is made with it changes with its ports
+		// (net/bridge/br_device.c, br_change_mtu).
+		parts := []nl.NetlinkRequestData{upMessage(b.Index)}
+		if s.MTU > 0 {
+			parts = append(parts, number(unix.IFLA_MTU, s.MTU))
+		}
+		if err := h.conn.change(unix.RTM_SETLINK, 0, parts...); err != nil {
+			return failed(err, "bring bridge %s up", s.Name)
+		}
+	}
+	for _, a := range s.Addresses {
+		err := h.conn.change(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, addressParts(b.Index, a)...)
+		if err != nil && !errors.Is(err, unix.EEXIST) {
+			return addressFailed(err, a, "bridge "+s.Name)
+		}
+	}
+	return h.setForwarding(b, s)
+}
+
+// setForwarding writes what the bridge has not got yet. A new link has what net.PROTOCOL.conf.default says, so «off» is
+// written as well.
+func (h *Host) setForwarding(b State, s plan.EnsureBridge) error {
+	for _, protocol := range []string{"ipv4", "ipv6"} {
+		family, want, value := uint8(unix.AF_INET), s.Forward && hasFamily(s.Addresses, protocol), "0"
+		if protocol == "ipv6" {
+			family = unix.AF_INET6
+		}
+		if now, err := h.conn.forwards(family, b.Index); err == nil && now == want {
+			continue
+		}
+		if want {
+			value = "1"
+		}
+		err := h.do(func() error { return writeSysctl("net."+protocol+".conf."+ifName+".forwarding", s.Name, value) })
+		if protocol == "ipv6" && errors.Is(err, fs.ErrNotExist) {
+			continue // A kernel without IPv6 forwards none.
+		}
+		if err != nil {
+			return fmt.Errorf("set forwarding of bridge %s: %w", s.Name, err)
+		}
+	}
+	return nil
+}
+
+func hasFamily(list []netip.Prefix, protocol string) bool {
+	for _, p := range list {
+		if p.Addr().Is4() == (protocol == "ipv4") {
+			return true
+		}
+	}
+	return false
+}
+
+// ignoreRouters keeps a link of the host that is not for the host's own traffic from taking an address and a default
+// route from a router advertisement, which a container might send. A kernel without IPv6 needs nothing.
+func (h *Host) ignoreRouters(name string) error {
+	err := h.do(func() error { return writeSysctl("net.ipv6.conf."+ifName+".accept_ra", name, "0") })
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func upMessage(index int) *nl.IfInfomsg {
+	m := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	m.Index = int32(index) //nolint:gosec // G115: an index is 31 bits
+	m.Flags, m.Change = unix.IFF_UP, unix.IFF_UP
+	return m
+}
+
+// releaseBridge removes a bridge that is ours and has no port.
+func (h *Host) releaseBridge(s plan.ReleaseBridge) error {
+	b, ok, err := h.conn.link(by{name: s.Name})
+	if err != nil || !ok || b.Kind != kindBridge || b.Group != plan.Group {
+		return err
+	}
+	ports, err := h.conn.links(number(unix.IFLA_MASTER, b.Index))
+	if err != nil {
+		return failed(err, "list ports of bridge %s", s.Name)
+	}
+	if len(ports) > 0 {
+		return nil
+	}
+	return failed(h.conn.remove(here, b.Index), "remove bridge %s", s.Name)
+}
+
+// remove removes a link, and succeeds when it is not there.
+func (c *conn) remove(id nsid, index int) error {
+	header := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	header.Index = int32(index) //nolint:gosec // G115: an index is 31 bits
+	parts := []nl.NetlinkRequestData{header}
+	if id != here {
+		parts = append(parts, number(unix.IFLA_TARGET_NETNSID, id))
+	}
+	err := c.change(unix.RTM_DELLINK, 0, parts...)
+	if errors.Is(err, unix.ENODEV) {
+		return nil
+	}
+	return err
+}
+
+func describe(kind string) string {
+	if kind == "" {
+		return "a device"
+	}
+	return "a link of kind " + kind
+}

@@ -1,0 +1,228 @@
+//go:build linux
+
+package kernel
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/policy"
+)
+
+// Query is what is to be found out for one attachment.
+type Query struct {
+	// IfName is the name that the container asks for.
+	IfName string
+	// Parent selects the parent. It is not looked at when Bridge is set.
+	Parent policy.Parent
+	// Bridge is the name of the network's bridge, "" for none.
+	Bridge string
+	// WantAddresses asks for the host's addresses on the parent or bridge too.
+	WantAddresses bool
+}
+
+// Facts finds out what a plan needs. ns may be nil when there is no container yet; nothing is said of it then. A parent
+// or bridge that is not there is no error but has no entry in Uplink.
+func (h *Host) Facts(ctx context.Context, ns *Namespace, queries []Query) (plan.Facts, error) {
+	facts := plan.Facts{Uplink: map[string]plan.Link{}, Taken: map[string]bool{}}
+	wantMTU := false
+	for _, q := range queries {
+		if err := context.Cause(ctx); err != nil {
+			return plan.Facts{}, failed(err, "look at the links for %s", q.IfName)
+		}
+		link, ok, err := h.uplink(q)
+		if err != nil {
+			return plan.Facts{}, err
+		}
+		if ok {
+			facts.Uplink[q.IfName] = link
+		} else if q.Bridge != "" {
+			wantMTU = true
+		}
+		if ns == nil {
+			continue
+		}
+		if _, ok, err = ns.conn.link(by{name: q.IfName}); err != nil {
+			return plan.Facts{}, err
+		} else if ok {
+			facts.Taken[q.IfName] = true
+		}
+	}
+	if wantMTU {
+		s, ok, err := h.defaultLink()
+		if err != nil {
+			return plan.Facts{}, err
+		}
+		if ok {
+			facts.DefaultMTU = s.MTU
+		}
+	}
+	if ns == nil {
+		return facts, nil
+	}
+	var err error
+	facts.NoIPv6, err = missingIPv6()
+	return facts, err
+}
+
+// missingIPv6 looks for a file that each namespace has when the kernel speaks IPv6, and none with ipv6.disable=1. One
+// below /proc/sys/net would take longer to find, see [Kernel.setARPNotify].
+func missingIPv6() (bool, error) {
+	const file = "/proc/self/net/if_inet6"
+	err := unix.Access(file, unix.F_OK)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return true, nil
+	case err != nil:
+		return false, fmt.Errorf("look for IPv6 in %s: %w", file, err)
+	}
+	return false, nil
+}
+
+func (h *Host) uplink(q Query) (plan.Link, bool, error) {
+	var (
+		s   State
+		ok  bool
+		err error
+	)
+	switch {
+	case q.Bridge != "":
+		s, ok, err = h.conn.link(by{name: q.Bridge})
+	case q.Parent.Name != "":
+		s, ok, err = h.conn.link(by{name: q.Parent.Name})
+	case q.Parent.AltName != "":
+		s, ok, err = h.conn.link(by{altName: q.Parent.AltName})
+	case len(q.Parent.MAC) > 0:
+		s, ok, err = h.linkByMAC(q.Parent.MAC)
+	case q.Parent.DefaultRoute:
+		s, ok, err = h.defaultLink()
+	}
+	if err != nil || !ok {
+		return plan.Link{}, false, err
+	}
+	l := plan.Link{
+		Index: s.Index, Name: s.Name, Kind: s.Kind, MAC: s.MAC, MTU: s.MTU, Up: s.Up,
+		MasterKind: s.MasterKind, Wireless: wireless(s), Loopback: s.Loopback, Group: s.Group,
+	}
+	if !q.WantAddresses {
+		return l, true, nil
+	}
+	prefixes, err := h.conn.addresses(s.Index)
+	for _, p := range prefixes {
+		l.Addresses = append(l.Addresses, p.Addr())
+	}
+	return l, true, failed(err, "list addresses of link %s", s.Name)
+}
+
+// linkByMAC finds the link that has an address of its own accord: not a child, which may have its parent's. Of several
+// it is one that is no port (a bond's members and a bridge's port share an address with it), then the oldest. The
+// kernel has no look-up by address, so all links are listed; this is done only where the policy names a parent so.
+func (h *Host) linkByMAC(mac []byte) (State, bool, error) {
+	all, err := h.conn.links()
+	if err != nil {
+		return State{}, false, failed(err, "list links to find %s", plan.MAC(mac))
+	}
+	var best State
+	for _, s := range all {
+		if !bytes.Equal(s.MAC, mac) || isChild(s.Kind) {
+			continue
+		}
+		better := best.Index == 0 || s.Index < best.Index
+		if (s.Master == 0) != (best.Master == 0) {
+			better = best.Index == 0 || s.Master == 0
+		}
+		if better {
+			best = s
+		}
+	}
+	return best, best.Index != 0, nil
+}
+
+func isChild(kind string) bool {
+	switch kind {
+	case kindMacvlan, "macvtap", "ipvlan", "ipvtap", "vlan", "macsec":
+		return true
+	default:
+		return false
+	}
+}
+
+// defaultLink finds the link of the default route, IPv4's before IPv6's, as the kernel would choose it: by rules and
+// metrics, without a listing of routes that may have a million entries.
+func (h *Host) defaultLink() (State, bool, error) {
+	// Addresses for documentation (RFC 5737, RFC 3849, RFC 9637), which have no route but the default one. There are
+	// several in case one has, as a blackhole for instance.
+	for _, dst := range []string{"192.0.2.1", "198.51.100.1", "203.0.113.1", "2001:db8::1", "3fff::1"} {
+		index, ok, err := h.conn.defaultIndex(netip.MustParseAddr(dst))
+		if err != nil {
+			return State{}, false, failed(err, "find the host's default route")
+		}
+		if ok {
+			return h.conn.link(by{index: index})
+		}
+	}
+	return State{}, false, nil
+}
+
+// defaultIndex is the link to which a default route sends dst; false when another route does, or none.
+func (c *conn) defaultIndex(dst netip.Addr) (int, bool, error) {
+	header := &nl.RtMsg{RtMsg: unix.RtMsg{
+		Family: family(dst), Dst_len: uint8(dst.BitLen()), Flags: unix.RTM_F_FIB_MATCH, //nolint:gosec // G115: 32 or 128
+	}}
+	msg, err := c.get(unix.RTM_GETROUTE, header, nl.NewRtAttr(unix.RTA_DST, dst.AsSlice()))
+	if noRoute(err) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	r, _, err := parseRoute(msg)
+	if err != nil {
+		return 0, false, err
+	}
+	return r.index, r.Dst.Bits() == 0 && r.Type == 0 && r.index != 0, nil
+}
+
+// noRoute knows what the kernel answers where there is no route, or one of the types unreachable, prohibit and
+// blackhole, in this order; and where it has no IPv6.
+func noRoute(err error) bool {
+	for _, no := range []unix.Errno{
+		unix.ENETUNREACH, unix.EHOSTUNREACH, unix.EACCES, unix.EINVAL, unix.EAFNOSUPPORT, unix.EOPNOTSUPP,
+	} {
+		if errors.Is(err, no) {
+			return true
+		}
+	}
+	return false
+}
+
+// wireless asks sysfs, for rtnetlink does not say it. The files are of the namespace in which sysfs was mounted, which
+// is the host's for a process of the host; where it is another, the index differs as a rule and nothing is claimed.
+func wireless(s State) bool {
+	dir := "/sys/class/net/" + filepath.Base(s.Name)
+	if unix.Access(dir+"/phy80211", unix.F_OK) != nil && unix.Access(dir+"/wireless", unix.F_OK) != nil {
+		return false
+	}
+	raw, err := readFile(dir + "/ifindex")
+	return err == nil && strings.TrimSpace(string(raw)) == itoa(s.Index)
+}
+
+func itoa(i int) string { return strconv.Itoa(i) }
+
+func family(a netip.Addr) uint8 {
+	if a.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
+}

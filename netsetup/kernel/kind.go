@@ -1,0 +1,70 @@
+//go:build linux
+
+package kernel
+
+import (
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/lanhook/lanhook/policy"
+	"github.com/lanhook/lanhook/policy/request"
+)
+
+// Kinds of links as rtnetlink names them.
+const (
+	kindBridge  = "bridge"
+	kindMacvlan = "macvlan"
+	kindVeth    = "veth"
+)
+
+// kernelMode is a mode in the kernel's numbers, 0 for one that is none.
+func kernelMode(m policy.Mode) uint32 {
+	switch m {
+	case policy.ModePrivate:
+		return nl.MACVLAN_MODE_PRIVATE
+	case policy.ModeVEPA:
+		return nl.MACVLAN_MODE_VEPA
+	case policy.ModeBridge:
+		return nl.MACVLAN_MODE_BRIDGE
+	case policy.ModePassthru:
+		return nl.MACVLAN_MODE_PASSTHRU
+	case policy.ModeSource:
+		return nl.MACVLAN_MODE_SOURCE
+	default:
+		return 0
+	}
+}
+
+func modeOf(v uint32) policy.Mode {
+	for m := policy.ModeBridge; m <= policy.ModeSource; m++ {
+		if kernelMode(m) == v {
+			return m
+		}
+	}
+	return 0
+}
+
+// kernelRouteType is a route type in the kernel's numbers.
+func kernelRouteType(t request.RouteType) uint8 {
+	switch t {
+	case request.Blackhole:
+		return unix.RTN_BLACKHOLE
+	case request.Unreachable:
+		return unix.RTN_UNREACHABLE
+	case request.Prohibit:
+		return unix.RTN_PROHIBIT
+	case request.Unicast:
+		return unix.RTN_UNICAST
+	default:
+		return unix.RTN_UNSPEC
+	}
+}
+
+func routeTypeOf(v uint8) request.RouteType {
+	for t := request.Blackhole; t <= request.Prohibit; t++ {
+		if kernelRouteType(t) == v {
+			return t
+		}
+	}
+	return request.Unicast
+}

@@ -1,0 +1,68 @@
+//go:build linux
+
+package kernel
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Process names a process beyond its end: another one may get its PID, but none with the same start.
+type Process struct {
+	PID int `json:"pid"`
+	// Start is when it began, in clock ticks since the boot; see proc_pid_stat(5), field 22.
+	Start uint64 `json:"start"`
+}
+
+// FindProcess reads who has a PID now. An error says fs.ErrNotExist when nobody has.
+func FindProcess(pid int) (Process, error) {
+	p, _, err := readProcess(pid)
+	return p, err
+}
+
+// Alive says whether the process still runs: a zombie does not, it has given its namespaces back.
+func (p Process) Alive() bool {
+	now, state, err := readProcess(p.PID)
+	return err == nil && now == p && state != "Z" && state != "X" && state != "x"
+}
+
+// readProcess reads a process and the letter of its state.
+func readProcess(pid int) (Process, string, error) {
+	raw, err := readFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return Process{}, "", fmt.Errorf("look at process %d: %w", pid, err)
+	}
+	p, state, err := parseStat(pid, raw)
+	if err != nil {
+		return Process{}, "", fmt.Errorf("look at process %d: %w", pid, err)
+	}
+	return p, state, nil
+}
+
+// parseStat reads what stands in /proc/PID/stat after the command, which is in parentheses and may have any character
+// in it: the last parenthesis ends it. Next to it is field 3.
+func parseStat(pid int, raw []byte) (Process, string, error) {
+	end := bytes.LastIndexByte(raw, ')')
+	fields := strings.Fields(string(raw[end+1:]))
+	const state, start = 0, 22 - 3
+	if end < 0 || len(fields) <= start {
+		return Process{}, "", errors.New("its stat file has too few fields")
+	}
+	ticks, err := strconv.ParseUint(fields[start], 10, 64)
+	if err != nil {
+		return Process{}, "", fmt.Errorf("read its start: %w", err)
+	}
+	return Process{PID: pid, Start: ticks}, fields[state], nil
+}
+
+// BootID is the kernel's number of this boot, a UUID; see random(4).
+func BootID() (string, error) {
+	raw, err := readFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("read the number of this boot: %w", err)
+	}
+	return strings.TrimSpace(string(raw)), nil
+}

@@ -1,0 +1,329 @@
+//go:build linux
+
+package kernel
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/policy"
+	"github.com/lanhook/lanhook/policy/request"
+)
+
+// State is a link as the kernel has it.
+type State struct {
+	Index int
+	Name  string
+	// Kind is rtnetlink's: "macvlan", "bridge", "veth"; "" for a network card and for lo.
+	Kind     string
+	MAC      plan.MAC
+	MTU      int
+	Up       bool
+	Loopback bool
+	// Promiscuous and AllMulti are what was asked of the link itself, not what others need of it.
+	Promiscuous bool
+	AllMulti    bool
+	TxQueueLen  int
+	Alias       string
+	AltNames    []string
+	Group       uint32
+	// Parent is the index of the link it hangs on, in the namespace of that link, 0 for none.
+	Parent int
+	// Master is the index of the link it is a port of, and MasterKind its kind; 0 and "" for none.
+	Master     int
+	MasterKind string
+	// Mode is set for a macvlan only.
+	Mode policy.Mode
+	// Addresses and Routes are set by [Namespace.Link] and [Host.Link] only. Routes are those on the link that were
+	// not made by the kernel itself along with an address.
+	Addresses []netip.Prefix
+	Routes    []request.Route
+}
+
+// Link reads the link of a name in the container with its addresses and routes; false when there is none.
+func (n *Namespace) Link(name string) (State, bool, error) { return n.conn.whole(name) }
+
+// Link reads the host's link of a name with its addresses and routes; false when there is none.
+func (h *Host) Link(name string) (State, bool, error) { return h.conn.whole(name) }
+
+func (c *conn) whole(name string) (State, bool, error) {
+	s, ok, err := c.link(by{name: name})
+	if err != nil || !ok {
+		return State{}, false, err
+	}
+	if s.Addresses, err = c.addresses(s.Index); err != nil {
+		return State{}, false, failed(err, "list addresses of link %s", name)
+	}
+	if s.Routes, err = c.routes(s.Index); err != nil {
+		return State{}, false, failed(err, "list routes of link %s", name)
+	}
+	return s, true, nil
+}
+
+// altNameSize is ALTIFNAMSIZ of linux/if.h: with the zero byte at its end, an alternative name is no longer than this.
+const altNameSize = 128
+
+// by says which link is meant by one of its fields.
+type by struct {
+	index   int
+	name    string
+	altName string
+}
+
+// link looks a link up without addresses and routes; false when there is none. The kernel takes an alternative name
+// for a name too.
+func (c *conn) link(sel by) (State, bool, error) { return c.linkIn(here, sel) }
+
+// linkIn looks a link up in the namespace that the socket's knows as id (IFLA_TARGET_NETNSID).
+func (c *conn) linkIn(id nsid, sel by) (State, bool, error) {
+	header := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	parts := []nl.NetlinkRequestData{header, number(unix.IFLA_EXT_MASK, extSkipStats)}
+	if id != here {
+		parts = append(parts, number(unix.IFLA_TARGET_NETNSID, id))
+	}
+	switch {
+	case sel.index != 0:
+		header.Index = int32(sel.index) //nolint:gosec // G115: an index is 31 bits
+	case sel.name != "" && len(sel.name) < unix.IFNAMSIZ:
+		parts = append(parts, text(unix.IFLA_IFNAME, sel.name))
+	case len(sel.name+sel.altName) < altNameSize:
+		// The kernel refuses to read a long name where it expects a short one.
+		parts = append(parts, text(unix.IFLA_ALT_IFNAME, sel.name+sel.altName))
+	default:
+		return State{}, false, nil
+	}
+	msg, err := c.get(unix.RTM_GETLINK, parts...)
+	if errors.Is(err, unix.ENODEV) {
+		return State{}, false, nil
+	}
+	if err != nil {
+		return State{}, false, failed(err, "look up link %s", sel)
+	}
+	s, err := parseLink(msg)
+	return s, err == nil, err
+}
+
+// links lists links, without addresses and routes: all of them, or those that the kernel's filters let through.
+func (c *conn) links(filters ...nl.NetlinkRequestData) ([]State, error) {
+	parts := append([]nl.NetlinkRequestData{
+		nl.NewIfInfomsg(unix.AF_UNSPEC), number(unix.IFLA_EXT_MASK, extSkipStats),
+	}, filters...)
+	msgs, err := c.dump(unix.RTM_GETLINK, parts...)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]State, len(msgs))
+	for i, msg := range msgs {
+		if list[i], err = parseLink(msg); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// ofKind is a filter for links.
+func ofKind(kind string) nl.NetlinkRequestData {
+	return nest(unix.IFLA_LINKINFO, text(unix.IFLA_INFO_KIND, kind))
+}
+
+// extSkipStats (RTEXT_FILTER_SKIP_STATS) leaves the counters out of an answer, which are most of it.
+const extSkipStats = 1 << 3
+
+func (sel by) String() string {
+	switch {
+	case sel.name != "":
+		return sel.name
+	case sel.altName != "":
+		return sel.altName
+	default:
+		return "with index " + itoa(sel.index)
+	}
+}
+
+func parseLink(msg []byte) (State, error) {
+	attrs, err := attributes(msg, unix.SizeofIfInfomsg)
+	if err != nil {
+		return State{}, err
+	}
+	header := nl.DeserializeIfInfomsg(msg)
+	s := State{
+		Index:       int(header.Index),
+		Up:          header.Flags&unix.IFF_UP != 0,
+		Loopback:    header.Flags&unix.IFF_LOOPBACK != 0,
+		Promiscuous: header.Flags&unix.IFF_PROMISC != 0,
+		AllMulti:    header.Flags&unix.IFF_ALLMULTI != 0,
+	}
+	for _, a := range attrs {
+		switch a.kind {
+		case unix.IFLA_IFNAME:
+			s.Name = a.text()
+		case unix.IFLA_ADDRESS:
+			s.MAC = plan.MAC(a.value)
+		case unix.IFLA_MTU:
+			s.MTU = int(a.number())
+		case unix.IFLA_TXQLEN:
+			s.TxQueueLen = int(a.number())
+		case unix.IFLA_IFALIAS:
+			s.Alias = a.text()
+		case unix.IFLA_GROUP:
+			s.Group = a.number()
+		case unix.IFLA_LINK:
+			s.Parent = int(a.number())
+		case unix.IFLA_MASTER:
+			s.Master = int(a.number())
+		case unix.IFLA_PROP_LIST:
+			err = s.parseNames(a.value)
+		case unix.IFLA_LINKINFO:
+			err = s.parseInfo(a.value)
+		}
+		if err != nil {
+			return State{}, err
+		}
+	}
+	return s, nil
+}
+
+func (s *State) parseNames(value []byte) error {
+	attrs, err := attributes(value, 0)
+	for _, a := range attrs {
+		if a.kind == unix.IFLA_ALT_IFNAME {
+			s.AltNames = append(s.AltNames, a.text())
+		}
+	}
+	return err
+}
+
+func (s *State) parseInfo(value []byte) error {
+	attrs, err := attributes(value, 0)
+	if err != nil {
+		return err
+	}
+	var data []byte
+	for _, a := range attrs {
+		switch a.kind {
+		case unix.IFLA_INFO_KIND:
+			s.Kind = a.text()
+		case unix.IFLA_INFO_SLAVE_KIND:
+			s.MasterKind = a.text()
+		case unix.IFLA_INFO_DATA:
+			data = a.value
+		}
+	}
+	if s.Kind != kindMacvlan {
+		return nil
+	}
+	attrs, err = attributes(data, 0)
+	for _, a := range attrs {
+		if a.kind == unix.IFLA_MACVLAN_MODE {
+			s.Mode = modeOf(a.number())
+		}
+	}
+	return err
+}
+
+// addresses lists those of one link. Only the kernel's filter keeps this cheap on a host with many links: it came with
+// Linux 4.20, as did the strict checking without which an older kernel would list all.
+func (c *conn) addresses(index int) ([]netip.Prefix, error) {
+	header := nl.NewIfAddrmsg(unix.AF_UNSPEC)
+	header.Index = uint32(index) //nolint:gosec // G115: an index is 31 bits
+	msgs, err := c.dump(unix.RTM_GETADDR, header)
+	if err != nil {
+		return nil, err
+	}
+	var list []netip.Prefix
+	for _, msg := range msgs {
+		attrs, err := attributes(msg, unix.SizeofIfAddrmsg)
+		if err != nil {
+			return nil, err
+		}
+		// IFA_ADDRESS is the peer's where there is one, and IFA_LOCAL our own, which IPv6 leaves out without a peer.
+		var local, address netip.Addr
+		for _, a := range attrs {
+			switch a.kind {
+			case unix.IFA_LOCAL:
+				local, _ = netip.AddrFromSlice(a.value)
+			case unix.IFA_ADDRESS:
+				address, _ = netip.AddrFromSlice(a.value)
+			}
+		}
+		if !local.IsValid() {
+			local = address
+		}
+		list = append(list, netip.PrefixFrom(local, int(nl.DeserializeIfAddrmsg(msg).Prefixlen)))
+	}
+	return list, nil
+}
+
+// routes lists those on one link that the kernel did not make itself.
+func (c *conn) routes(index int) ([]request.Route, error) {
+	var list []request.Route
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		header := &nl.RtMsg{RtMsg: unix.RtMsg{Family: family}}
+		msgs, err := c.dump(unix.RTM_GETROUTE, header, number(unix.RTA_OIF, index))
+		// Of a table that it has not got yet, the kernel says ENOENT.
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return nil, err
+		}
+		for _, msg := range msgs {
+			r, made, err := parseRoute(msg)
+			if err != nil {
+				return nil, err
+			}
+			if made {
+				list = append(list, r.Route)
+			}
+		}
+	}
+	return list, nil
+}
+
+// found is a route as it was read.
+type found struct {
+	request.Route
+	// index is that of the link of its first hop.
+	index int
+}
+
+// parseRoute reads a route; made is false for one that the kernel made itself.
+func parseRoute(msg []byte) (r found, made bool, err error) {
+	attrs, err := attributes(msg, unix.SizeofRtMsg)
+	if err != nil {
+		return found{}, false, err
+	}
+	header := nl.DeserializeRtMsg(msg)
+	dst := netip.IPv4Unspecified()
+	if header.Family == unix.AF_INET6 {
+		dst = netip.IPv6Unspecified()
+	}
+	r.Table, r.Scope, r.OnLink = int(header.Table), int(header.Scope), header.Flags&unix.RTNH_F_ONLINK != 0
+	for _, a := range attrs {
+		switch a.kind {
+		case unix.RTA_DST:
+			dst, _ = netip.AddrFromSlice(a.value)
+		case unix.RTA_GATEWAY:
+			r.Via, _ = netip.AddrFromSlice(a.value)
+		case unix.RTA_PREFSRC:
+			r.Src, _ = netip.AddrFromSlice(a.value)
+		case unix.RTA_PRIORITY:
+			r.Metric = int(a.number())
+		case unix.RTA_TABLE:
+			r.Table = int(a.number())
+		case unix.RTA_OIF:
+			r.index = int(a.number())
+		case unix.RTA_MULTIPATH:
+			// struct rtnexthop: length, flags, hops, then the index at byte 4.
+			if len(a.value) >= unix.SizeofRtNexthop {
+				r.index = int(binary.NativeEndian.Uint32(a.value[4:]))
+			}
+		}
+	}
+	r.Dst = netip.PrefixFrom(dst, int(header.Dst_len))
+	r.Type = routeTypeOf(header.Type)
+	made = header.Protocol != unix.RTPROT_KERNEL && header.Protocol != unix.RTPROT_RA && r.Table != unix.RT_TABLE_LOCAL
+	return r, made, nil
+}

@@ -1,0 +1,73 @@
+// Package netsetup is the line from a container's request to its interfaces and back: [Setup.Attach], [Setup.Detach],
+// [Setup.Check] and [Setup.Collect] call the stages in order and hold nothing else. What the stages decide and do is
+// theirs: policy, ipam, plan, store, kernel, apply.
+package netsetup
+
+import (
+	"context"
+	"time"
+
+	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/netsetup/store"
+	"github.com/lanhook/lanhook/policy"
+	"github.com/lanhook/lanhook/policy/request"
+)
+
+// undoTimeout bounds what is taken back after an attach failed, whose own time may be over by then. The kernel needs
+// some milliseconds a link.
+const undoTimeout = 5 * time.Second
+
+// Setup is lanhook at work on one host.
+type Setup struct {
+	// Policy is needed to attach and to plan only: undoing reads nothing but records.
+	Policy *policy.Policy
+	Store  *store.Store
+	// Host is the namespace in which parents and bridges are.
+	Host *kernel.Host
+	// HostID tells this host from others on the same LAN; addresses and MACs are derived from it.
+	HostID string
+	// BootID is the kernel's; a record of another boot has nothing left in the kernel.
+	BootID string
+	// Self is the process that works, for records that are cut off.
+	Self kernel.Process
+}
+
+// Container is who is attached.
+type Container struct {
+	ID string
+	// Workload is its stable name, the ID when it has none.
+	Workload string
+	// Runtime is the engine or runtime, for people.
+	Runtime string
+	// NetNS is the path of its network namespace, "" for a plan without one.
+	NetNS string
+	// Process is its first process, zero when unknown.
+	Process kernel.Process
+	Request request.Request
+	Subject policy.Subject
+}
+
+// Result is what an attach gave.
+type Result struct {
+	Ref store.Ref
+	// Already is true when the container had been attached before, and nothing was done.
+	Already    bool
+	Interfaces []plan.Interface
+}
+
+// Detached is what a detach took back.
+type Detached struct {
+	Container string
+	// Found is false when no record names the container.
+	Found bool
+	// Interfaces are those that were taken back.
+	Interfaces []plan.Interface
+	// Alive are the records that were left because their container still runs.
+	Alive []store.Ref
+}
+
+// background gives a context for undoing: it outlives ctx, and has a bound of its own.
+func background(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
+}

@@ -1,0 +1,263 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/lanhook/lanhook/policy"
+	"github.com/lanhook/lanhook/policy/request"
+)
+
+// minIPv6MTU is the least MTU of a link that carries IPv6 (RFC 8200, section 5).
+const minIPv6MTU = 1280
+
+// defaultMTU is a bridge's where neither policy nor host say anything: Ethernet's.
+const defaultMTU = 1500
+
+// PreflightError is a plan that cannot be made: the kernel would refuse it, or do something that nobody meant. It names
+// the cause before anything is changed.
+type PreflightError struct {
+	// IfName is the attachment's interface, "" for what concerns the whole request.
+	IfName string
+	// Why is the cause, in words, with the object's name.
+	Why  string
+	hint string
+}
+
+func (e *PreflightError) Error() string {
+	if e.IfName == "" {
+		return e.Why
+	}
+	return e.IfName + ": " + e.Why
+}
+
+// Hint says what would help, "" for nothing.
+func (e *PreflightError) Hint() string { return e.hint }
+
+// Build makes the plan of an attach: first what containers share, then the links, then for each its settings and
+// addresses, name and up, then the routes, which need all links. All that is wrong is reported at once, as joined
+// [PreflightError]s.
+func Build(in Input) (Plan, error) {
+	p := Plan{Record: in.Record}
+	errs := []error{checkPublish(in)}
+	o := defaultRoutes(in)
+	var shared, links, settings, routes, elsewhere Steps
+	for i, a := range in.Attachments {
+		if err := check(in, i); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		l := newLink(in, i)
+		if s, ok := l.shared(); ok && !slices.ContainsFunc(shared, sameBridge(s)) {
+			shared = append(shared, s)
+		}
+		links = append(links, l.add())
+		settings = append(settings, l.configure()...)
+		own, other := l.routes(o)
+		routes, elsewhere = append(routes, own...), append(elsewhere, other...)
+		p.Interfaces = append(p.Interfaces, l.result(a, o))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return Plan{}, err
+	}
+	p.Steps = slices.Concat(shared, links, settings, routes, elsewhere)
+	return p, nil
+}
+
+func sameBridge(s EnsureBridge) func(Step) bool {
+	return func(other Step) bool {
+		b, ok := other.(EnsureBridge)
+		return ok && b.Name == s.Name
+	}
+}
+
+// checkPublish refuses published ports, which no driver of this version has.
+func checkPublish(in Input) error {
+	if len(in.Publish) == 0 {
+		return nil
+	}
+	key := request.Prefix + "publish"
+	for _, a := range in.Attachments {
+		if a.Network.Driver == policy.Macvlan {
+			return &PreflightError{
+				Why:  fmt.Sprintf("%s: a container on a macvlan network has its own LAN address", key),
+				hint: "remove " + key + "; neighbours reach every port of the container at its own address",
+			}
+		}
+	}
+	return &PreflightError{
+		Why:  key + ": publishing ports is not in this version",
+		hint: "remove " + key + " and reach the container by its address on the bridge",
+	}
+}
+
+// link is one attachment while it is planned.
+type link struct {
+	policy.Attachment
+	choice Choice
+	uplink Link
+	// own is the name under which lanhook makes the link, before the container's end gets the name asked for.
+	own string
+	mtu int
+	// bridgeMTU is that of the bridge, for the driver bridge only.
+	bridgeMTU int
+	index     int
+	record    string
+	host      string
+	noIPv6    bool
+}
+
+func newLink(in Input, i int) link {
+	a := in.Attachments[i]
+	return link{
+		Attachment: a,
+		choice:     in.Choices[i],
+		uplink:     in.Facts.Uplink[a.IfName],
+		own:        ownName(in.Record, i),
+		mtu:        mtu(in, i),
+		bridgeMTU:  bridgeMTU(in, i),
+		index:      i,
+		record:     in.Record,
+		host:       in.HostID,
+		noIPv6:     in.Facts.NoIPv6,
+	}
+}
+
+// ownName is unique on the host and in the container, since the record's id is: "lh", ten characters of id, a letter
+// for each of the 16 interfaces that a request can have.
+func ownName(record string, i int) string {
+	return "lh" + record + string("abcdefghijklmnop"[i])
+}
+
+// mtu is the interface's in the container: the one asked for, the network's, or its uplink's.
+func mtu(in Input, i int) int {
+	a := in.Attachments[i]
+	switch {
+	case a.MTU != 0:
+		return a.MTU
+	case a.Network.MTU != 0:
+		return a.Network.MTU
+	case a.Network.Driver == policy.Bridge:
+		return bridgeMTU(in, i)
+	}
+	return in.Facts.Uplink[a.IfName].MTU
+}
+
+// bridgeMTU is what a bridge has, or what one gets that is made now: the network's, or that of the host's default
+// route. What a container asks for does not count: others use the bridge too.
+func bridgeMTU(in Input, i int) int {
+	a := in.Attachments[i]
+	uplink, exists := in.Facts.Uplink[a.IfName]
+	switch {
+	case a.Network.MTU != 0 && (!exists || uplink.Group == Group):
+		return a.Network.MTU
+	case exists:
+		return uplink.MTU
+	}
+	if in.Facts.DefaultMTU != 0 {
+		return in.Facts.DefaultMTU
+	}
+	return defaultMTU
+}
+
+func (l link) shared() (EnsureBridge, bool) {
+	if l.Network.Driver != policy.Bridge {
+		return EnsureBridge{}, false
+	}
+	return bridgeOf(l), true
+}
+
+func (l link) add() Step {
+	if l.Network.Driver == policy.Bridge {
+		return vethOf(l)
+	}
+	return macvlanOf(l)
+}
+
+// configure is what makes the link ready: settings before it is up, so that no router advertisement is taken and no
+// address announced too early; addresses, so that the kernel announces them when it comes up; then name and up.
+func (l link) configure() Steps {
+	var steps Steps
+	if values := l.sysctls(); len(values) > 0 {
+		steps = append(steps, SetSysctls{If: l.own, Values: values})
+	}
+	for _, a := range l.choice.Addresses {
+		steps = append(steps, AddAddress{If: l.own, Address: a})
+	}
+	return append(steps, SetLink{
+		From:        l.own,
+		Name:        l.IfName,
+		Alias:       alias(l.record, l.Network.Name),
+		TxQueueLen:  l.Network.TxQueueLen,
+		Promiscuous: l.Network.Promiscuous,
+		AllMulti:    l.Network.AllMulti,
+	})
+}
+
+// alias tells people, and undo, whose the link is.
+func alias(record, network string) string {
+	if network == "" {
+		return "lanhook " + record
+	}
+	return "lanhook " + record + " " + network
+}
+
+func (l link) has(is func(netip.Addr) bool) bool {
+	return slices.ContainsFunc(l.choice.Addresses, func(p netip.Prefix) bool { return is(p.Addr()) })
+}
+
+// sysctls are the settings of a static interface (Documentation/networking/ip-sysctl.rst): no router changes it, its
+// addresses survive a parent that flaps, and it announces them when it comes up. An interface with IPv4 addresses only
+// gets no IPv6 at all; one without any address is left to the container but for the router advertisements. What policy
+// or container ask for comes last and wins.
+func (l link) sysctls() []request.Sysctl {
+	var values []request.Sysctl
+	set := func(key, value string) { values = append(values, request.Sysctl{Key: key, Value: value}) }
+	v4, v6 := l.has(netip.Addr.Is4), l.has(netip.Addr.Is6)
+	if v4 {
+		set("net.ipv4.conf.IFNAME.arp_notify", "1")
+	}
+	switch {
+	case l.noIPv6 || l.mtu < minIPv6MTU: // then the kernel has no IPv6 settings for the link
+	case v4 && !v6:
+		set("net.ipv6.conf.IFNAME.disable_ipv6", "1")
+	default:
+		if v6 {
+			set("net.ipv6.conf.IFNAME.disable_ipv6", "0")
+			set("net.ipv6.conf.IFNAME.keep_addr_on_down", "1")
+			set("net.ipv6.conf.IFNAME.ndisc_notify", "1")
+		}
+		set("net.ipv6.conf.IFNAME.accept_ra", "0")
+		set("net.ipv6.conf.IFNAME.autoconf", "0")
+	}
+	for _, asked := range l.Sysctls {
+		values = slices.DeleteFunc(values, func(s request.Sysctl) bool { return s.Key == asked.Key })
+		values = append(values, asked)
+	}
+	return values
+}
+
+func (l link) result(a policy.Attachment, o owners) Interface {
+	r := Interface{
+		Name:      a.IfName,
+		Network:   a.Network.Name,
+		Driver:    a.Network.Driver.String(),
+		Uplink:    l.uplink.Name,
+		MAC:       l.choice.MAC,
+		MTU:       l.mtu,
+		Addresses: l.choice.Addresses,
+		Rule:      a.Rule,
+	}
+	if a.Network.Driver == policy.Bridge {
+		r.Uplink = a.Network.Bridge
+	}
+	if r.MAC == nil {
+		r.MAC = l.uplink.MAC
+	}
+	for _, d := range l.defaults(o) {
+		r.Gateways = append(r.Gateways, d.Via)
+	}
+	return r
+}

@@ -1,0 +1,220 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/lanhook/lanhook/policy"
+	"github.com/lanhook/lanhook/policy/request"
+)
+
+// Steps are the steps of a plan in order. In a record they are a list, each step being the number of its kind and its
+// fields, see [Codec].
+type Steps []Step
+
+// The numbers of the steps' kinds. They are part of the record's format.
+const (
+	noStep uint64 = iota
+	ensureBridge
+	addVeth
+	addMacvlan
+	setSysctls
+	addAddress
+	setLink
+	addRoute
+	delLink
+	delRoute
+	releaseBridge
+)
+
+func kindOf(s Step) uint64 {
+	switch s.(type) {
+	case EnsureBridge:
+		return ensureBridge
+	case AddVeth:
+		return addVeth
+	case AddMacvlan:
+		return addMacvlan
+	case SetSysctls:
+		return setSysctls
+	case AddAddress:
+		return addAddress
+	case SetLink:
+		return setLink
+	case AddRoute:
+		return addRoute
+	case DelLink:
+		return delLink
+	case DelRoute:
+		return delRoute
+	case ReleaseBridge:
+		return releaseBridge
+	}
+	return noStep
+}
+
+// MarshalBinary writes the steps as a record has them. The error is that one of them is none, or has a value that no
+// journal can have.
+func (s Steps) MarshalBinary() ([]byte, error) {
+	data, err := Encode(func(c *Codec) { c.Steps(&s) })
+	if err != nil {
+		return nil, fmt.Errorf("write steps: %w", err)
+	}
+	return data, nil
+}
+
+// UnmarshalBinary reads what MarshalBinary wrote, and nothing else: undoing a part of what another version of lanhook
+// did would leave the rest behind.
+func (s *Steps) UnmarshalBinary(data []byte) error {
+	var steps Steps
+	if err := Decode(data, func(c *Codec) { c.Steps(&steps) }); err != nil {
+		return fmt.Errorf("read steps: %w", err)
+	}
+	*s = steps
+	return nil
+}
+
+// Steps visits the steps of a plan.
+func (c *Codec) Steps(v *Steps) { List(c, (*[]Step)(v), (*Codec).step) }
+
+func (c *Codec) step(v *Step) {
+	kind := kindOf(*v)
+	c.Uint(&kind)
+	switch kind {
+	case ensureBridge:
+		visit[EnsureBridge](c, v)
+	case addVeth:
+		visit[AddVeth](c, v)
+	case addMacvlan:
+		visit[AddMacvlan](c, v)
+	case setSysctls:
+		visit[SetSysctls](c, v)
+	case addAddress:
+		visit[AddAddress](c, v)
+	case setLink:
+		visit[SetLink](c, v)
+	case addRoute:
+		visit[AddRoute](c, v)
+	case delLink:
+		visit[DelLink](c, v)
+	case delRoute:
+		visit[DelRoute](c, v)
+	case releaseBridge:
+		visit[ReleaseBridge](c, v)
+	default:
+		c.Fail(fmt.Errorf("a step is of the unknown kind %d", kind))
+	}
+}
+
+// visit visits a step of the kind T: the one in v, or one that is read and put there.
+func visit[T Step, P interface {
+	*T
+	fields(c *Codec)
+}](c *Codec, v *Step) {
+	step, ok := (*v).(T)
+	if !ok && !c.reading {
+		c.Fail(errors.New("a step is not of the kind that its number says"))
+		return
+	}
+	P(&step).fields(c)
+	if c.reading {
+		*v = step
+	}
+}
+
+func (s *EnsureBridge) fields(c *Codec) {
+	c.Text(&s.Name)
+	c.MAC(&s.MAC)
+	c.Int(&s.MTU)
+	List(c, &s.Addresses, (*Codec).Prefix)
+	c.Flag(&s.AsIs)
+	c.Flag(&s.Forward)
+}
+
+func (s *AddVeth) fields(c *Codec) {
+	c.Text(&s.Name)
+	c.MAC(&s.MAC)
+	c.Text(&s.Bridge)
+	c.Flag(&s.Hairpin)
+	c.Int(&s.MTU)
+	c.Text(&s.Peer)
+	c.MAC(&s.PeerMAC)
+	c.Int(&s.PeerMTU)
+}
+
+func (s *AddMacvlan) fields(c *Codec) {
+	c.Text(&s.Name)
+	c.Text(&s.Parent)
+	c.Int(&s.ParentIndex)
+	Enum(c, &s.Mode, policy.ModeSource)
+	c.Int(&s.Index)
+	c.MAC(&s.MAC)
+	c.Int(&s.MTU)
+	c.Int(&s.BroadcastQueue)
+	List(c, &s.Sources, (*Codec).MAC)
+}
+
+func (s *SetSysctls) fields(c *Codec) {
+	c.Text(&s.If)
+	List(c, &s.Values, func(c *Codec, v *request.Sysctl) {
+		c.Text(&v.Key)
+		c.Text(&v.Value)
+	})
+}
+
+func (s *AddAddress) fields(c *Codec) {
+	c.Text(&s.If)
+	c.Prefix(&s.Address)
+}
+
+func (s *SetLink) fields(c *Codec) {
+	c.Text(&s.From)
+	c.Text(&s.Name)
+	c.Text(&s.Alias)
+	c.Int(&s.TxQueueLen)
+	c.Flag(&s.Promiscuous)
+	c.Flag(&s.AllMulti)
+}
+
+func (s *AddRoute) fields(c *Codec) {
+	c.Text(&s.If)
+	c.route(&s.Route)
+}
+
+func (s *DelLink) fields(c *Codec) {
+	Enum(c, &s.Side, Container)
+	c.Text(&s.Name)
+	c.Text(&s.IfName)
+	c.Text(&s.Alias)
+	c.Int(&s.Index)
+	c.Text(&s.Kind)
+	c.MAC(&s.MAC)
+}
+
+func (s *DelRoute) fields(c *Codec) { c.route(&s.Route) }
+
+func (s *ReleaseBridge) fields(c *Codec) { c.Text(&s.Name) }
+
+func (c *Codec) route(v *request.Route) {
+	Enum(c, &v.Type, request.Prohibit)
+	c.Prefix(&v.Dst)
+	c.Addr(&v.Via)
+	c.Int(&v.Metric)
+	c.Int(&v.Table)
+	c.Int(&v.Scope)
+	c.Addr(&v.Src)
+	c.Flag(&v.OnLink)
+}
+
+// Interface visits an interface of a plan.
+func (c *Codec) Interface(v *Interface) {
+	c.Text(&v.Name)
+	c.Text(&v.Network)
+	c.Text(&v.Driver)
+	c.Text(&v.Uplink)
+	c.MAC(&v.MAC)
+	c.Int(&v.MTU)
+	List(c, &v.Addresses, (*Codec).Prefix)
+	List(c, &v.Gateways, (*Codec).Addr)
+	c.Text(&v.Rule)
+}

@@ -1,0 +1,96 @@
+// Package plan decides what an attach does: attachments, facts and addresses come in, a [Plan] goes out. A plan is a
+// value, the same for the same input, and is made without touching the kernel. The steps of a plan are also its
+// journal: what undoes them is computed from them alone, see [Undo].
+package plan
+
+import (
+	"net/netip"
+
+	"github.com/lanhook/lanhook/policy"
+	"github.com/lanhook/lanhook/policy/request"
+)
+
+// Group marks the links that lanhook shares among containers, such as bridges: the kernel sets it in the message that
+// makes the link (IFLA_GROUP), so there is no moment at which such a link bears no mark. 0x6c68 is "lh".
+const Group = 0x6c68
+
+// Link is what a plan needs to know of one host link.
+type Link struct {
+	Index int    `json:"index"`
+	Name  string `json:"name"`
+	Kind  string `json:"kind,omitempty"`
+	MAC   MAC    `json:"mac,omitempty"`
+	MTU   int    `json:"mtu"`
+	Up    bool   `json:"up"`
+	// MasterKind is the kind of the link it is a port of, "" for none.
+	MasterKind string `json:"master_kind,omitempty"`
+	// Wireless is true for an 802.11 station, which carries no MAC address but its own.
+	Wireless bool `json:"wireless,omitempty"`
+	// Loopback is true for lo.
+	Loopback bool `json:"loopback,omitempty"`
+	// Group is IFLA_GROUP; [Group] says that lanhook made it.
+	Group uint32 `json:"group,omitempty"`
+	// Addresses are the host's own on this link.
+	Addresses []netip.Addr `json:"addresses,omitempty"`
+}
+
+// Facts are what the kernel says before a plan is made, by interface name of the attachment.
+type Facts struct {
+	// Uplink is the parent of a macvlan or the existing bridge; no entry where there is none.
+	Uplink map[string]Link `json:"uplink,omitempty"`
+	// Taken are the names asked for that the container has already.
+	Taken map[string]bool `json:"taken,omitempty"`
+	// DefaultMTU is that of the link with the host's default route, 0 without one.
+	DefaultMTU int `json:"default_mtu,omitempty"`
+	// HasDefault says whether the container has a default route already.
+	HasDefault Families `json:"has_default,omitzero"`
+	// NoIPv6 is true when the container's namespace has no IPv6.
+	NoIPv6 bool `json:"no_ipv6,omitempty"`
+}
+
+// Families says something of IPv4 and of IPv6.
+type Families struct {
+	V4 bool `json:"v4,omitempty"`
+	V6 bool `json:"v6,omitempty"`
+}
+
+// Choice is what was chosen for one attachment: by the container, or by the store within its transaction.
+type Choice struct {
+	Addresses []netip.Prefix
+	// MAC is nil for macvlan in passthru mode, which has its parent's.
+	MAC MAC
+}
+
+// Input is all that a plan is made from.
+type Input struct {
+	// Record is the record's id, from which the names of the container's links are made: 10 characters of [a-z2-7].
+	Record string
+	// HostID goes into the MAC addresses of bridges.
+	HostID string
+	// Attachments, and Choices by the same index.
+	Attachments []policy.Attachment
+	Choices     []Choice
+	Facts       Facts
+	// Publish is refused with the reason, see [Build].
+	Publish []request.Port
+}
+
+// Plan is what an attach does, in order, and what the container gets by it.
+type Plan struct {
+	Record     string
+	Steps      Steps
+	Interfaces []Interface
+}
+
+// Interface is one interface as the container gets it.
+type Interface struct {
+	Name      string         `json:"name"`
+	Network   string         `json:"network,omitempty"`
+	Driver    string         `json:"driver"`
+	Uplink    string         `json:"uplink"`
+	MAC       MAC            `json:"mac"`
+	MTU       int            `json:"mtu"`
+	Addresses []netip.Prefix `json:"addresses"`
+	Gateways  []netip.Addr   `json:"gateways,omitempty"`
+	Rule      string         `json:"rule,omitempty"`
+}

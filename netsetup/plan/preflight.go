@@ -1,0 +1,92 @@
+package plan
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/lanhook/lanhook/policy"
+)
+
+// check finds what would make attachment i fail in the kernel, or work otherwise than anybody meant.
+func check(in Input, i int) error {
+	a := in.Attachments[i]
+	fail := func(hint, format string, args ...any) error {
+		return &PreflightError{IfName: a.IfName, Why: fmt.Sprintf(format, args...), hint: hint}
+	}
+	if in.Facts.Taken[a.IfName] {
+		return fail("start it without the engine's own network (podman: --network none), "+
+			"or ask for another name with io.lanhook.network.NAME",
+			"the container has an interface of this name already")
+	}
+	l := link{Attachment: a, choice: in.Choices[i]}
+	if l.has(netip.Addr.Is6) && in.Facts.NoIPv6 {
+		return fail("boot without ipv6.disable=1, or use a network without IPv6 subnets",
+			"the network has IPv6 addresses, but IPv6 is disabled in this kernel")
+	}
+	if l.has(netip.Addr.Is6) && a.WithoutIPv6() {
+		return fail("ask for no IPv6 address, or leave disable_ipv6 alone",
+			"an IPv6 address is asked for, and disable_ipv6 too")
+	}
+	uplink, exists := in.Facts.Uplink[a.IfName]
+	if m := mtu(in, i); m != 0 && l.has(netip.Addr.Is6) && m < minIPv6MTU {
+		return fail("", "an MTU of %d is below the %d that IPv6 needs", m, minIPv6MTU)
+	}
+	if a.Network.Driver == policy.Bridge {
+		if m, most := mtu(in, i), bridgeMTU(in, i); m > most {
+			return fail("lower mtu, or raise the bridge's", "an MTU of %d is above the %d of bridge %s", m, most, a.Network.Bridge)
+		}
+		return checkBridge(uplink, exists, fail)
+	}
+	return checkParent(a, uplink, exists, mtu(in, i), fail)
+}
+
+type failFunc = func(hint, format string, args ...any) error
+
+func checkBridge(uplink Link, exists bool, fail failFunc) error {
+	switch {
+	case !exists:
+		return nil
+	case uplink.Kind != "bridge":
+		return fail("give the network another bridge name in the policy",
+			"%s is no bridge but a link of kind %s", uplink.Name, kind(uplink))
+	case !uplink.Up && uplink.Group != Group:
+		return fail(fmt.Sprintf("bring it up: ip link set %s up", uplink.Name),
+			"bridge %s is down, and lanhook does not change a bridge that it has not made", uplink.Name)
+	}
+	return nil
+}
+
+func checkParent(a policy.Attachment, uplink Link, exists bool, mtu int, fail failFunc) error {
+	switch {
+	case !exists:
+		hint := "see which links there are with: ip link"
+		if a.Network.ParentWait > 0 {
+			hint = fmt.Sprintf("waited %s (parent-wait) for it; %s", a.Network.ParentWait, hint)
+		}
+		return fail(hint, "parent %s does not exist", a.Network.Parent)
+	case uplink.Loopback:
+		return fail("name the network card in the policy", "parent %s is the loopback interface", uplink.Name)
+	case uplink.MasterKind == "bridge":
+		return fail("use driver bridge with that bridge, or take the link out of it",
+			"parent %s is a port of a bridge", uplink.Name)
+	case uplink.MasterKind == "bond" || uplink.MasterKind == "team":
+		return fail("use the "+uplink.MasterKind+" itself as parent",
+			"parent %s is a member of a %s", uplink.Name, uplink.MasterKind)
+	case uplink.Wireless && a.Network.Mode != policy.ModePassthru:
+		return fail("a wireless access point takes frames from one MAC address a station; use a bridge network",
+			"parent %s is wireless, and macvlan children have their own MAC addresses", uplink.Name)
+	case !uplink.Up:
+		return fail(fmt.Sprintf("bring it up: ip link set %s up", uplink.Name), "parent %s is down", uplink.Name)
+	case mtu > uplink.MTU:
+		return fail("lower mtu, or raise the parent's",
+			"an MTU of %d is above the %d of parent %s", mtu, uplink.MTU, uplink.Name)
+	}
+	return nil
+}
+
+func kind(l Link) string {
+	if l.Kind == "" {
+		return "device"
+	}
+	return l.Kind
+}

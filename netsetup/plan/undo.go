@@ -1,0 +1,70 @@
+package plan
+
+import "slices"
+
+// Undo returns the steps that take back what steps did or may have done, in the order in which they are to be run: the
+// last deed first. It needs nothing but the journal, so it is right however far the journal's steps came, and whatever
+// policy and annotations say by now.
+//
+// What lives on a link of ours (addresses, settings, routes) goes with the link and has no step of its own.
+func Undo(steps Steps) Steps {
+	var undo Steps
+	for _, step := range slices.Backward(steps) {
+		switch s := step.(type) {
+		case EnsureBridge:
+			undo = append(undo, ReleaseBridge{Name: s.Name})
+		case AddVeth:
+			undo = append(undo, DelLink{Side: Host, Name: s.Name, Kind: "veth", MAC: s.MAC})
+		case AddMacvlan:
+			del := DelLink{Side: Container, Name: s.Name, Index: s.Index, Kind: "macvlan", MAC: s.MAC}
+			if set, ok := linkOf(steps, s.Name); ok {
+				del.IfName, del.Alias = set.Name, set.Alias
+			}
+			undo = append(undo, del)
+		case AddRoute:
+			if s.If == "" {
+				undo = append(undo, DelRoute{Route: s.Route})
+			}
+		case SetSysctls, AddAddress, SetLink, DelLink, DelRoute, ReleaseBridge:
+		}
+	}
+	return undo
+}
+
+// linkOf finds the step that gives the link called own its name.
+func linkOf(steps Steps, own string) (SetLink, bool) {
+	for _, step := range steps {
+		if s, ok := step.(SetLink); ok && s.From == own {
+			return s, true
+		}
+	}
+	return SetLink{}, false
+}
+
+// WithIndexes is the journal of steps that are done, with the index of each link that lives in the container.
+func WithIndexes(steps Steps, index func(ifName string) int) Steps {
+	done := slices.Clone(steps)
+	for i, step := range done {
+		if s, ok := step.(AddMacvlan); ok {
+			if set, ok := linkOf(steps, s.Name); ok {
+				s.Index = index(set.Name)
+				done[i] = s
+			}
+		}
+	}
+	return done
+}
+
+// Linked is how many steps from the first on have to be done until every bridge that is used has its ports, so that the
+// kernel itself shows the use.
+func Linked(steps Steps) int {
+	n := 0
+	for i, step := range steps {
+		switch step.(type) {
+		case EnsureBridge, AddVeth:
+			n = i + 1
+		case AddMacvlan, SetSysctls, AddAddress, SetLink, AddRoute, DelLink, DelRoute, ReleaseBridge:
+		}
+	}
+	return n
+}
