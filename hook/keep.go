@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/pflag"
+
+	"github.com/lanhook/lanhook/netsetup"
+)
+
+func (a *app) checkCmd() *command {
+	return &command{
+		use:   "check [ID]",
+		short: "Compare what the kernel has with what the records say",
+		long: `Compare each interface of one container, or of all, with its record: link, name, MAC, MTU, addresses, routes, and
+the host's side. Differences are printed one a line, and the exit code is then 1.`,
+		args: []string{"ID"}, optional: true,
+		run: func(ctx context.Context, args []string) error {
+			id := ""
+			if len(args) > 0 {
+				id = args[0]
+			}
+			return a.check(ctx, id)
+		},
+	}
+}
+
+type driftView struct {
+	Container string `json:"container"`
+	Interface string `json:"interface,omitempty"`
+	What      string `json:"what"`
+}
+
+func (a *app) check(ctx context.Context, id string) error {
+	records, err := a.records(ctx)
+	if id != "" {
+		records, err = a.recordsOf(ctx, id)
+	}
+	if err != nil {
+		return err
+	}
+	if id != "" && len(records) == 0 {
+		return unknownContainer(id)
+	}
+	s, err := a.open(withoutPolicy)
+	if err != nil {
+		return err
+	}
+	defer s.Host.Close()
+	drift := []driftView{}
+	for _, rec := range records {
+		found, err := s.Check(ctx, rec)
+		if err != nil {
+			return err
+		}
+		for _, d := range found {
+			drift = append(drift, driftView{rec.Container, d.IfName, d.What})
+		}
+	}
+	if a.json {
+		if err := a.printJSON(drift); err != nil {
+			return err
+		}
+	} else {
+		for _, d := range drift {
+			fmt.Fprintf(a.stdout, "%s %s: %s\n", short(d.Container), or(d.Interface, "-"), d.What)
+		}
+		if len(drift) == 0 {
+			fmt.Fprintf(a.stdout, "%d attached, all as recorded\n", len(records))
+		}
+	}
+	if len(drift) > 0 {
+		return &quietError{exitFailed}
+	}
+	return nil
+}
+
+func (a *app) gcCmd() *command {
+	var o netsetup.CollectOptions
+	return &command{
+		use:   "gc",
+		short: "Take back what dead containers left",
+		long: `Take back what is proved dead, and only that: records of another boot, of a network namespace that is gone, of
+an attach that was cut off, and bridges with lanhook's mark that no record names.`,
+		run: func(ctx context.Context, _ []string) error {
+			return a.gc(ctx, o)
+		},
+		flags: func(fs *pflag.FlagSet) {
+			fs.BoolVar(&o.DryRun, "dry-run", false, "only show what would be taken back")
+		},
+	}
+}
+
+type gcView struct {
+	Records []recordView `json:"records"`
+	Bridges []string     `json:"bridges"`
+}
+
+func (a *app) gc(ctx context.Context, o netsetup.CollectOptions) error {
+	s, err := a.open(withoutPolicy)
+	if err != nil {
+		return err
+	}
+	defer s.Host.Close()
+	collected, err := s.Collect(ctx, o)
+	if a.json {
+		bridges := append([]string{}, collected.Bridges...)
+		if jsonErr := a.printJSON(gcView{views(collected.Records), bridges}); jsonErr != nil {
+			return jsonErr
+		}
+		return err
+	}
+	if err != nil && len(collected.Records)+len(collected.Bridges) == 0 {
+		return err
+	}
+	for _, rec := range collected.Records {
+		for _, i := range rec.Interfaces {
+			fmt.Fprintf(a.stdout, "%s %s %s %s\n", short(rec.Container), i.Name, or(i.Network, "-"), addresses(i))
+		}
+	}
+	for _, name := range collected.Bridges {
+		fmt.Fprintf(a.stdout, "bridge %s\n", name)
+	}
+	done := "taken back"
+	if o.DryRun {
+		done = "would be taken back"
+	}
+	fmt.Fprintf(a.stdout, "%s and %s %s\n", count(len(collected.Records), "record"), count(len(collected.Bridges), "bridge"),
+		done)
+	return err
+}

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/lanhook/lanhook/netsetup"
+	"github.com/lanhook/lanhook/netsetup/ipam"
+	"github.com/lanhook/lanhook/netsetup/store"
+	"github.com/lanhook/lanhook/policy"
+	"github.com/lanhook/lanhook/policy/request"
+)
+
+func (a *app) networkCmd() *command {
+	ls := &command{
+		use:   "ls",
+		short: "List the policy's networks",
+		run: func(ctx context.Context, _ []string) error {
+			return a.networkLs(ctx)
+		},
+	}
+	inspect := &command{
+		use:   "inspect NAME",
+		short: "Show one network: its subnets, how many addresses are in use and by whom",
+		args:  []string{"NAME"},
+		run: func(ctx context.Context, args []string) error {
+			return a.networkInspect(ctx, args[0])
+		},
+	}
+	return group("network", "Show the policy's networks", ls, inspect)
+}
+
+// networkView is one network as programs get it.
+type networkView struct {
+	Name    string       `json:"name"`
+	Driver  string       `json:"driver"`
+	Mode    string       `json:"mode,omitempty"`
+	Uplink  string       `json:"uplink"`
+	Present bool         `json:"present"`
+	IPAM    string       `json:"ipam"`
+	Subnets []subnetView `json:"subnets"`
+	// Users are the leases of the network's layer 2, of other networks on the same parent too.
+	Users []userView `json:"users"`
+}
+
+type subnetView struct {
+	Subnet  netip.Prefix `json:"subnet"`
+	Gateway string       `json:"gateway,omitempty"`
+	ipam.Usage
+}
+
+type userView struct {
+	Address   netip.Addr `json:"address"`
+	Container string     `json:"container"`
+	Interface string     `json:"interface"`
+}
+
+func (a *app) networkLs(ctx context.Context) error {
+	s, err := a.open(withPolicy)
+	if err != nil {
+		return err
+	}
+	defer s.Host.Close()
+	list := []networkView{}
+	for _, name := range slices.Sorted(maps.Keys(s.Policy.Networks)) {
+		v, err := viewNetwork(ctx, s, s.Policy.Networks[name])
+		if err != nil {
+			return err
+		}
+		v.Users = []userView{} // who they are is told by inspect
+		list = append(list, v)
+	}
+	if a.json {
+		return a.printJSON(list)
+	}
+	var rows [][]string
+	for _, v := range list {
+		uplink := v.Uplink
+		if !v.Present && v.Driver != policy.Bridge.String() {
+			uplink += " (missing)"
+		}
+		row := []string{v.Name, v.Driver, or(v.Mode, "-"), uplink}
+		if len(v.Subnets) == 0 {
+			rows = append(rows, append(row, "-", "-", "-"))
+		}
+		for _, sub := range v.Subnets {
+			rows = append(rows, append(slices.Clone(row), sub.Subnet.String(), sub.InUse.String(), sub.Free.String()))
+		}
+	}
+	return a.printTable([]string{"NETWORK", "DRIVER", "MODE", "UPLINK", "SUBNET", "IN USE", "FREE"}, rows)
+}
+
+func (a *app) networkInspect(ctx context.Context, name string) error {
+	s, err := a.open(withPolicy)
+	if err != nil {
+		return err
+	}
+	defer s.Host.Close()
+	n, ok := s.Policy.Networks[name]
+	if !ok {
+		hint := "see lanhook network ls"
+		if near, ok := request.Nearest(name, slices.Collect(maps.Keys(s.Policy.Networks))); ok {
+			hint = fmt.Sprintf("did you mean %s?", near)
+		}
+		return &usageError{msg: fmt.Sprintf("the policy has no network %q", name), hint: hint}
+	}
+	v, err := viewNetwork(ctx, s, n)
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.printJSON(v)
+	}
+	p := func(label, format string, args ...any) {
+		fmt.Fprintf(a.stdout, "%-10s%s\n", label, fmt.Sprintf(format, args...))
+	}
+	p("network", "%s", v.Name)
+	p("driver", "%s", strings.TrimSpace(v.Driver+" "+v.Mode))
+	p("uplink", "%s (present: %t)", v.Uplink, v.Present)
+	p("ipam", "%s", v.IPAM)
+	for _, sub := range v.Subnets {
+		p("subnet", "%s gateway %s: %s of %s in use or kept back, %s of %s free to be picked", sub.Subnet,
+			or(sub.Gateway, "none"), sub.InUse, sub.All, sub.Free, sub.Dynamic)
+	}
+	for _, u := range v.Users {
+		p("in use", "%s by %s of %s", u.Address, u.Interface, short(u.Container))
+	}
+	return nil
+}
+
+// viewNetwork asks the kernel for the uplink and the store for the leases.
+func viewNetwork(ctx context.Context, s *netsetup.Setup, n *policy.Network) (networkView, error) {
+	uplink, present, err := s.Uplink(ctx, n)
+	if err != nil {
+		return networkView{}, err
+	}
+	v := networkView{
+		Name: n.Name, Driver: n.Driver.String(), Mode: n.Mode.String(), Uplink: uplink, Present: present,
+		IPAM: n.IPAM.String(), Subnets: []subnetView{},
+	}
+	var held []netip.Addr
+	err = s.Store.View(ctx, func(tx *store.Tx) error {
+		held, v.Users = held[:0], []userView{}
+		for lease, err := range tx.Leases(n.Scope(uplink)) {
+			if err != nil {
+				return err
+			}
+			if lease.Addr.IsValid() {
+				held = append(held, lease.Addr)
+				v.Users = append(v.Users, userView{lease.Addr, lease.Container, lease.IfName})
+			}
+		}
+		return nil
+	})
+	for _, sub := range n.Subnets {
+		view := subnetView{Subnet: sub.Prefix, Usage: sub.Pool().Usage(held)}
+		if sub.Gateway.IsValid() {
+			view.Gateway = sub.Gateway.String()
+		}
+		v.Subnets = append(v.Subnets, view)
+	}
+	return v, err
+}

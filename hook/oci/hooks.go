@@ -1,0 +1,111 @@
+package oci
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"path"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// The stages at which lanhook is run.
+const (
+	CreateRuntime = "createRuntime"
+	Poststop      = "poststop"
+)
+
+const (
+	// program is the base name by which our hooks are known again.
+	program = "lanhook"
+	// DefaultEnv is the environment of our hooks. It is never left out: runc would give the caller's, and podman an
+	// empty one.
+	DefaultEnv = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
+)
+
+// Hooks is how a runtime shall call lanhook.
+type Hooks struct {
+	// Path is the program's absolute path. It ends in "lanhook", by which it is known again.
+	Path string
+	// Args follow "lanhook hook STAGE", for both stages.
+	Args []string
+	// Env are NAME=VALUE; none means [DefaultEnv] alone.
+	Env []string
+	// Timeout is in seconds and more than 0.
+	Timeout int
+}
+
+func (h Hooks) check() error {
+	bad := func(why string) error { return &Error{Doing: "make the hooks", Why: why} }
+	switch {
+	case !path.IsAbs(h.Path) || path.Clean(h.Path) != h.Path:
+		return bad(fmt.Sprintf("%.80q is no absolute path", h.Path))
+	case path.Base(h.Path) != program:
+		return bad(fmt.Sprintf("the program %.80q is not named %s", h.Path, program))
+	case h.Timeout <= 0:
+		return bad(fmt.Sprintf("the timeout is %d seconds", h.Timeout))
+	}
+	return nil
+}
+
+// hook is the entry of one stage.
+func (h Hooks) hook(stage string) specs.Hook {
+	env := h.Env
+	if len(env) == 0 {
+		env = []string{DefaultEnv}
+	}
+	return specs.Hook{
+		Path: h.Path, Args: append([]string{program, "hook", stage}, h.Args...), Env: env, Timeout: &h.Timeout,
+	}
+}
+
+// isOurs says whether an entry of a hook list runs lanhook, be it another version or in another place: the path ends in
+// "lanhook" and the first argument, behind the program's own name, is "hook".
+func isOurs(entry json.RawMessage) (bool, error) {
+	var h struct {
+		Path string   `json:"path"`
+		Args []string `json:"args"`
+	}
+	if err := json.Unmarshal(entry, &h); err != nil {
+		return false, err
+	}
+	return path.Base(h.Path) == program && len(h.Args) >= 2 && h.Args[1] == "hook", nil
+}
+
+// HooksD are the files for podman's and CRI-O's hooks.d folder, by file name: one for each stage, since the stage is an
+// argument (oci-hooks(5), version 1.0.0). They apply to containers with an annotation of ours and to no others. The
+// expressions of "when" match anywhere in the text unless they are anchored.
+func HooksD(h Hooks) map[string][]byte {
+	type when struct {
+		Annotations map[string]string `json:"annotations"`
+	}
+	type file struct {
+		Version string     `json:"version"`
+		Hook    specs.Hook `json:"hook"`
+		When    when       `json:"when"`
+		Stages  []string   `json:"stages"`
+	}
+	text := func(stage string) []byte {
+		return encode(file{
+			Version: "1.0.0", Hook: h.hook(stage), When: when{map[string]string{`^io\.lanhook\.`: ".*"}},
+			Stages: []string{stage},
+		}, "  ")
+	}
+	return map[string][]byte{
+		"00-lanhook-createruntime.json": text(CreateRuntime),
+		"00-lanhook-poststop.json":      text(Poststop),
+	}
+}
+
+// encode writes v, which holds nothing that JSON cannot, without escaping <, > and &.
+func encode[T any](v T, indent string) []byte {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", indent)
+	// Texts, numbers and lists of them: there is nothing to fail on, and a buffer takes every write.
+	if err := e.Encode(v); err != nil {
+		return nil
+	}
+	return b.Bytes()
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/netsetup/store"
+)
+
+func (a *app) lsCmd() *command {
+	return &command{
+		use:   "ls",
+		short: "List attached containers",
+		long:  "List the interfaces of all containers that have a record: one line an interface.",
+		run: func(ctx context.Context, _ []string) error {
+			records, err := a.records(ctx)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(views(records))
+			}
+			var rows [][]string
+			for _, rec := range records {
+				for _, i := range rec.Interfaces {
+					rows = append(rows, []string{
+						short(rec.Container), rec.Workload, i.Name, or(i.Network, "-"),
+						addresses(i), i.MAC.String(), rec.State.String(),
+					})
+				}
+			}
+			return a.printTable([]string{"CONTAINER", "NAME", "INTERFACE", "NETWORK", "ADDRESSES", "MAC", "STATE"}, rows)
+		},
+	}
+}
+
+func (a *app) inspectCmd() *command {
+	return &command{
+		use:   "inspect ID",
+		short: "Show what a container has, and the journal by which it is taken back",
+		long:  "Show the records of one container, by id, by the beginning of its id, or by name.",
+		args:  []string{"ID"},
+		run: func(ctx context.Context, args []string) error {
+			records, err := a.recordsOf(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			if len(records) == 0 {
+				return unknownContainer(args[0])
+			}
+			if a.json {
+				return a.printJSON(inspectViews(records))
+			}
+			for i, rec := range records {
+				if i > 0 {
+					fmt.Fprintln(a.stdout)
+				}
+				a.printRecord(rec)
+			}
+			return nil
+		},
+	}
+}
+
+type unknownError struct{ id string }
+
+func unknownContainer(id string) error { return &unknownError{id} }
+
+func (e *unknownError) Error() string { return fmt.Sprintf("no record of a container %q", e.id) }
+
+func (e *unknownError) Hint() string { return "see which containers are attached with: lanhook ls" }
+
+type inspectView struct {
+	recordView
+	Steps []string `json:"steps"`
+	Undo  []string `json:"undo"`
+}
+
+func inspectViews(records []store.Record) []inspectView {
+	list := make([]inspectView, 0, len(records))
+	for _, rec := range records {
+		list = append(list, inspectView{viewOf(rec), texts(rec.Steps), texts(plan.Undo(rec.Steps))})
+	}
+	return list
+}
+
+func texts(steps plan.Steps) []string {
+	list := make([]string, 0, len(steps))
+	for _, s := range steps {
+		list = append(list, s.String())
+	}
+	return list
+}
+
+func (a *app) printRecord(rec store.Record) {
+	p := func(label, format string, args ...any) {
+		fmt.Fprintf(a.stdout, "%-12s%s\n", label, fmt.Sprintf(format, args...))
+	}
+	p("container", "%s", rec.Container)
+	if rec.Workload != rec.Container {
+		p("name", "%s", rec.Workload)
+	}
+	p("state", "%s since %s", rec.State, rec.Created.Format(time.RFC3339))
+	p("process", "%d", rec.Process.PID)
+	p("record", "%s", rec.ID)
+	a.printInterfaces(rec.Interfaces)
+	for _, s := range rec.Steps {
+		p("step", "%s", s)
+	}
+	for _, s := range plan.Undo(rec.Steps) {
+		p("undo", "%s", s)
+	}
+}
+
+// printInterfaces shows what a container gets.
+func (a *app) printInterfaces(interfaces []plan.Interface) {
+	for _, i := range interfaces {
+		fmt.Fprintf(a.stdout, "%-12s%s %s on %s, MAC %s, MTU %d", i.Name, i.Driver, or(i.Network, "(spelled out)"),
+			i.Uplink, i.MAC, i.MTU)
+		if len(i.Addresses) > 0 {
+			fmt.Fprintf(a.stdout, ", %s", strings.ReplaceAll(addresses(i), ",", " "))
+		}
+		if len(i.Gateways) > 0 {
+			fmt.Fprintf(a.stdout, ", default via %s", join(i.Gateways))
+		}
+		fmt.Fprintln(a.stdout)
+	}
+}
