@@ -1,0 +1,141 @@
+# The only door: everything that is done to the project is a target here. `make help` lists them.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS   += --no-builtin-rules
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := build
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),unreleased)
+# How long `make fuzz` runs each target.
+FUZZTIME ?= 30s
+# The kernel features that this lane must have. A test that needs one of them fails where it is missing; a test that
+# needs any other is skipped, saying so.
+LANHOOK_TEST_HAVE ?= macvlan,bridge,veth,vxlan,nft
+
+# A checkout without commits or without git has no revision to write into the binary.
+BUILDVCS := $(if $(shell git rev-parse --verify --quiet HEAD 2>/dev/null),auto,false)
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=$(BUILDVCS) -ldflags '-s -w -X main.version=$(VERSION)'
+# Tests find races (the race detector needs cgo, and thus gcc) and do not lean on their order.
+GO_TEST  := CGO_ENABLED=1 go test -json -race -shuffle=on
+TOOLS    := bin/tools/golangci-lint bin/tools/shfmt bin/tools/testsum
+SCRIPTS  := .ci/run .ci/deps .ci/fuzz $(wildcard tests/demo/run tests/bench/run tests/*/*.sh)
+MANPAGES := $(wildcard packaging/man/*.[0-9])
+
+# What the targets below need on Debian beside Go, and what `make bench` compares with.
+PACKAGES := gcc libc6-dev git runc crun podman conmon busybox-static iproute2 nftables iputils-ping procps shellcheck \
+	mandoc netavark containernetworking-plugins
+
+# Packages by lane, asked for when a target needs them. Everything beside the code and in these folders of tests/ runs
+# without root; the others below tests/ need it. ./tests itself is the target imports.
+UNIT = $(shell go list -buildvcs=false ./... | grep -v -E '/tests(/|$$)') ./tests/testsum
+ROOT = $(shell go list -buildvcs=false ./tests/... | grep -v -E '/tests(/(testsum|e2e|bench|demo|vm))?$$')
+
+.PHONY: help build install uninstall deps check vet unit imports lint format-check check-root check-e2e test fuzz \
+	bench demo fmt fix generate clean FORCE
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  PREFIX=$(PREFIX)  DESTDIR=$(DESTDIR)  VERSION=$(VERSION)  FUZZTIME=$(FUZZTIME)'
+
+# ---- build and install
+
+build: bin/lanhook ## build the programs into bin/
+
+# go build knows best what has changed.
+bin/lanhook: FORCE
+	@$(GO_BUILD) -o $@ ./hook
+
+install: build ## install below DESTDIR and PREFIX; a policy that is there is kept
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/tmpfiles.d \
+		$(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)/etc/lanhook
+	install -m 0644 packaging/man/lanhook.8 $(DESTDIR)$(PREFIX)/share/man/man8/lanhook.8
+	install -m 0755 bin/lanhook $(DESTDIR)$(PREFIX)/bin/lanhook
+	install -m 0644 packaging/tmpfiles/lanhook.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/lanhook.conf
+	sed 's|@PREFIX@|$(PREFIX)|' packaging/systemd/lanhook-gc.service \
+		>$(DESTDIR)$(PREFIX)/lib/systemd/system/lanhook-gc.service
+	chmod 0644 $(DESTDIR)$(PREFIX)/lib/systemd/system/lanhook-gc.service
+	test -e $(DESTDIR)/etc/lanhook/policy.toml || \
+		install -m 0644 packaging/policy.toml $(DESTDIR)/etc/lanhook/policy.toml
+
+uninstall: ## remove what install put there, but for /etc/lanhook
+	rm -f $(DESTDIR)$(PREFIX)/bin/lanhook $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/lanhook.conf \
+		$(DESTDIR)$(PREFIX)/lib/systemd/system/lanhook-gc.service $(DESTDIR)$(PREFIX)/share/man/man8/lanhook.8
+
+deps: ## install the Debian packages that the other targets need (root, only what is missing)
+	@.ci/deps $(PACKAGES)
+
+# ---- tests, cheap ones first
+
+test: ## everything that this machine can run: deps build check check-root check-e2e
+	@.ci/run deps build check check-root check-e2e
+
+check: vet unit imports format-check lint ## all that needs no root: vet, unit tests, formats, lint
+
+vet: ## go vet for amd64, arm64 and 386
+	@for arch in amd64 arm64 386; do echo "vet: linux/$$arch"; GOOS=linux GOARCH=$$arch CGO_ENABLED=0 go vet ./...; done
+
+unit: bin/tools/testsum ## unit tests, fuzz seeds included, with the race detector in random order
+	@$(GO_TEST) $(UNIT) | bin/tools/testsum unit
+
+imports: bin/tools/testsum ## the table of allowed imports, and that pure packages build on other systems
+	@go test -json -count=1 ./tests | bin/tools/testsum imports
+
+format-check: bin/tools/golangci-lint bin/tools/shfmt ## formats of Go files and shell scripts, and go.mod
+	@bin/tools/golangci-lint fmt --config .ci/golangci.yml --diff
+	@bin/tools/shfmt --diff $(SCRIPTS)
+	@go mod verify >/dev/null
+	@go mod tidy -diff
+
+lint: bin/tools/golangci-lint ## golangci-lint, shellcheck, mandoc
+	@bin/tools/golangci-lint run --config .ci/golangci.yml ./...
+	@shellcheck $(SCRIPTS)
+	@$(if $(MANPAGES),mandoc -T lint -W warning $(MANPAGES))
+
+check-root: bin/tools/testsum ## tests on this machine's kernel, in private namespaces (root)
+	@[ "$$(id -u)" -eq 0 ] || { echo 'check-root: needs root' >&2; exit 1; }
+	@LANHOOK_TEST_HAVE='$(LANHOOK_TEST_HAVE)' $(GO_TEST) -timeout 10m $(ROOT) | bin/tools/testsum check-root
+
+check-e2e: build bin/tools/testsum ## runc, crun and podman start containers in a private host (root)
+	@[ "$$(id -u)" -eq 0 ] || { echo 'check-e2e: needs root' >&2; exit 1; }
+	@LANHOOK_TEST_HAVE='$(LANHOOK_TEST_HAVE)' LANHOOK_BIN='$(CURDIR)/bin/lanhook' \
+		go test -json -count=1 -timeout 10m ./tests/e2e | bin/tools/testsum check-e2e
+
+fuzz: ## every fuzz target for FUZZTIME
+	@.ci/fuzz $(FUZZTIME)
+
+bench: build ## attach and detach beside a C floor, netavark and the CNI plugins (root)
+	@./tests/bench/run
+
+demo: deps build ## a container on a private LAN, and nothing left behind (root)
+	@./tests/demo/run
+
+# ---- upkeep
+
+fmt: bin/tools/golangci-lint bin/tools/shfmt ## format Go files and shell scripts
+	@bin/tools/golangci-lint fmt --config .ci/golangci.yml
+	@bin/tools/shfmt --write $(SCRIPTS)
+
+fix: fmt ## let the linters mend what they can by themselves
+	@bin/tools/golangci-lint run --config .ci/golangci.yml --fix ./...
+
+generate: ## write the tables of docs/ from the code
+	@go test -count=1 -run Docs ./policy/... -update
+
+clean: ## remove what was built
+	rm -rf bin
+
+# ---- tools, built once: "go tool" would link them anew each time
+
+bin/tools/golangci-lint: .ci/tools.mod .ci/tools.sum
+	@echo "building $@ (once)"
+	@go build -modfile=.ci/tools.mod -trimpath -ldflags '-s -w' -o $@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+bin/tools/shfmt: .ci/tools.mod .ci/tools.sum
+	@go build -modfile=.ci/tools.mod -trimpath -ldflags '-s -w' -o $@ mvdan.cc/sh/v3/cmd/shfmt
+
+bin/tools/testsum: $(wildcard tests/testsum/*.go)
+	@go build -buildvcs=false -o $@ ./tests/testsum

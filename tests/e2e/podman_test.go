@@ -1,0 +1,216 @@
+//go:build linux
+
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// podman is podman with a runtime and with storage of its own.
+type podman struct {
+	*host
+	flags []string
+	root  string
+}
+
+func newPodman(t *testing.T, runtime string) *podman {
+	t.Helper()
+	h := newHost(t, "podman", "conmon", runtime)
+	path, err := exec.LookPath(runtime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf := filepath.Join(h.dir, "containers.conf")
+	// No limits that this machine may not raise, and no network or log of podman's.
+	write(t, conf, "[containers]\ndefault_ulimits = []\nlog_driver = \"k8s-file\"\n"+
+		"[engine]\nevents_logger = \"none\"\ncgroup_manager = \"cgroupfs\"\nlock_type = \"file\"\n")
+	t.Setenv("CONTAINERS_CONF", conf)
+	hooks := filepath.Join(h.dir, "hooks.d")
+	h.lanhook(t, "setup", "podman", "--dir", hooks, "--policy", h.policy)
+	p := &podman{host: h, root: rootfs(t, h.dir), flags: []string{
+		"--root", filepath.Join(h.dir, "storage"), "--runroot", filepath.Join(h.dir, "run"),
+		"--tmpdir", filepath.Join(h.dir, "tmp"), "--storage-driver", "vfs", "--runtime", path, "--hooks-dir", hooks,
+	}}
+	t.Cleanup(func() {
+		if t.Failed() {
+			p.run(t, "rm", "--all", "--force", "--depend", "--time", "0")
+		}
+	})
+	return p
+}
+
+func (p *podman) run(t *testing.T, args ...string) string {
+	t.Helper()
+	return strings.TrimSpace(run(t, "podman", append(p.flags, args...)...))
+}
+
+// start starts a container that sleeps, and gives its id.
+func (p *podman) start(t *testing.T, name string, annotations ...string) string {
+	t.Helper()
+	args := []string{
+		"run", "--detach", "--name", name, "--cgroup-parent", os.Getenv(group), "--network", "none", "--cap-add", "NET_RAW",
+		"--stop-timeout", "0",
+	}
+	for _, a := range annotations {
+		args = append(args, "--annotation", a)
+	}
+	return p.run(t, append(args, "--rootfs", p.root, "/bin/sleep", "1000")...)
+}
+
+func (p *podman) exec(t *testing.T, name string) func(args ...string) {
+	t.Helper()
+	return func(args ...string) {
+		t.Helper()
+		p.run(t, append([]string{"exec", name}, args...)...)
+	}
+}
+
+// remove takes the container away, and podman's storage mounts with it.
+func (p *podman) remove(t *testing.T, name string) {
+	t.Helper()
+	p.run(t, "rm", "--force", "--time", "0", name)
+}
+
+func TestPodman(t *testing.T) {
+	for _, runtime := range runtimes() {
+		for _, n := range networks() {
+			t.Run(runtime+" "+n.name, func(t *testing.T) {
+				p := newPodman(t, runtime)
+				id := p.start(t, "e2e-life", "io.lanhook.network="+n.name)
+				first := p.attached(t, id)
+				n.pings(t, first, p.exec(t, "e2e-life"))
+
+				p.run(t, "restart", "--time", "0", "e2e-life")
+				second := p.attached(t, id)
+				if diff := cmp.Diff(first.Interfaces, second.Interfaces, cmpPrefix()); diff != "" {
+					t.Errorf("interfaces after podman restart (-first +second):\n%s", diff)
+				}
+				n.pings(t, second, p.exec(t, "e2e-life"))
+
+				p.run(t, "stop", "--time", "0", "e2e-life")
+				p.gone(t)
+				p.run(t, "start", "e2e-life")
+				third := p.attached(t, id)
+				if diff := cmp.Diff(first.Interfaces, third.Interfaces, cmpPrefix()); diff != "" {
+					t.Errorf("interfaces after podman stop and start (-first +third):\n%s", diff)
+				}
+				n.pings(t, third, p.exec(t, "e2e-life"))
+				p.remove(t, "e2e-life")
+				p.gone(t)
+			})
+		}
+	}
+}
+
+// TestPodmanKilled ends a container and its monitor behind podman's back.
+func TestPodmanKilled(t *testing.T) {
+	for _, runtime := range runtimes() {
+		t.Run(runtime+" process", func(t *testing.T) {
+			p := newPodman(t, runtime)
+			p.start(t, "e2e-killed", "io.lanhook.network=apps")
+			p.kill(t, "{{.State.Pid}}", "e2e-killed")
+			// conmon sees it and has podman call poststop.
+			if !eventually(func() bool { return len(p.ls(t)) == 0 }) {
+				t.Errorf("records of a container that was killed: %+v", p.ls(t))
+			}
+			p.remove(t, "e2e-killed")
+		})
+		t.Run(runtime+" conmon", func(t *testing.T) {
+			p := newPodman(t, runtime)
+			p.start(t, "e2e-orphan", "io.lanhook.network=apps")
+			pid := p.pid(t, "{{.State.Pid}}", "e2e-orphan")
+			p.kill(t, "{{.State.ConmonPid}}", "e2e-orphan")
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			if !eventually(func() bool {
+				p.lanhook(t, "gc")
+				return len(p.ls(t)) == 0
+			}) {
+				t.Errorf("gc leaves the records of a container whose monitor was killed: %+v", p.ls(t))
+			}
+			p.remove(t, "e2e-orphan")
+			p.gone(t)
+		})
+	}
+}
+
+// pid reads a process id that podman knows of a container.
+func (p *podman) pid(t *testing.T, format, name string) int {
+	t.Helper()
+	pid, err := strconv.Atoi(p.run(t, "inspect", "--format", format, name))
+	if err != nil || pid <= 1 {
+		t.Fatalf("podman inspect gives process %d: %v", pid, err)
+	}
+	return pid
+}
+
+func (p *podman) kill(t *testing.T, format, name string) {
+	t.Helper()
+	if err := syscall.Kill(p.pid(t, format, name), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestPodmanRefused is a container that no rule allows: it does not start, and podman never calls poststop for it.
+func TestPodmanRefused(t *testing.T) {
+	for _, runtime := range runtimes() {
+		t.Run(runtime, func(t *testing.T) {
+			p := newPodman(t, runtime)
+			_, stderr, err := try("podman", append(p.flags, "run", "--detach", "--name", "e2e-refused",
+				"--cgroup-parent", os.Getenv(group), "--network", "none", "--annotation", "io.lanhook.network=nosuch", "--rootfs", p.root, "/bin/sleep", "1000")...)
+			if err == nil {
+				t.Error("podman run succeeded with a network that does not exist")
+			}
+			if runtime == "runc" && !strings.Contains(stderr, "nosuch") {
+				t.Errorf("stderr does not name the network: %s", stderr)
+			}
+			p.remove(t, "e2e-refused")
+			p.gone(t)
+		})
+	}
+}
+
+// TestPodmanNothingAsked is a container without our annotation: podman does not call the hook at all.
+func TestPodmanNothingAsked(t *testing.T) {
+	p := newPodman(t, "runc")
+	p.start(t, "e2e-nothing", "xio.lanhook.network=lan", "net.example/io.lanhook.network=lan")
+	p.gone(t)
+	p.remove(t, "e2e-nothing")
+}
+
+// TestPodmanJoined is RT-09: containers that join another one's namespace. One that asks for nothing shares what is
+// there, and its end changes nothing; one that asks for the same interface is refused, and the first keeps its own.
+func TestPodmanJoined(t *testing.T) {
+	n := networks()[0]
+	p := newPodman(t, "runc")
+	first := p.start(t, "e2e-first", "io.lanhook.network="+n.name)
+	join := func(name string, flags ...string) []string {
+		return slices.Concat(p.flags, []string{
+			"run", "--detach", "--name", name, "--cgroup-parent", os.Getenv(group), "--network", "container:e2e-first",
+			"--cap-add", "NET_RAW",
+		}, flags, []string{"--rootfs", p.root, "/bin/sleep", "1000"})
+	}
+	run(t, "podman", join("e2e-second")...)
+	n.pings(t, p.attached(t, first), p.exec(t, "e2e-second"))
+	p.remove(t, "e2e-second")
+	n.pings(t, p.attached(t, first), p.exec(t, "e2e-first"))
+
+	_, stderr, err := try("podman", join("e2e-third", "--annotation", "io.lanhook.network="+n.name)...)
+	if err == nil || !strings.Contains(stderr, "eth0") {
+		t.Errorf("a second eth0 in one namespace: error %v, want one that names eth0: %s", err, stderr)
+	}
+	p.remove(t, "e2e-third")
+	n.pings(t, p.attached(t, first), p.exec(t, "e2e-first"))
+	p.remove(t, "e2e-first")
+	p.gone(t)
+}

@@ -1,0 +1,384 @@
+// Package tests holds what the whole tree must satisfy: which folder may import which other, who may use which
+// module, what builds on any system and what the hook may not link.
+package tests
+
+import (
+	"bytes"
+	"debug/elf"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/lanhook/lanhook"
+
+// folder is one line of the import table. A test may import what its folder may, its own package and, beyond that,
+// what tests lists; one that needs root lies below tests/.
+type folder struct {
+	path string
+	// imports are the folders that the product code in it may import.
+	imports []string
+	// tests are further folders that only its tests may import.
+	tests []string
+	// portable folders build on every system.
+	portable bool
+}
+
+// folders is the import table, from the leaves up. A folder with Go files has a line, and each line has a folder.
+func folders() []folder {
+	return []folder{
+		{path: "policy/request", portable: true},
+		{path: "netsetup/ipam", portable: true},
+		{path: "policy", imports: []string{"policy/request", "netsetup/ipam"}, portable: true},
+		{path: "netsetup/plan", imports: []string{"policy", "policy/request", "netsetup/ipam"}, portable: true},
+		{path: "netsetup/apply", imports: []string{"netsetup/plan"}, tests: []string{"policy", "policy/request"}},
+		{path: "netsetup/kernel", imports: []string{"netsetup/plan", "policy", "policy/request"}},
+		{path: "netsetup/store", imports: []string{"netsetup/plan"}, tests: []string{"policy", "policy/request"}},
+		{
+			path: "netsetup",
+			imports: []string{
+				"netsetup/apply", "netsetup/ipam", "netsetup/kernel", "netsetup/plan", "netsetup/store",
+				"policy", "policy/request",
+			},
+		},
+		{path: "hook/oci", portable: true},
+		{
+			path: "hook",
+			// kernel to open the host; ipam, plan and store for what is printed: ranges, steps, interfaces, records.
+			imports: []string{
+				"hook/oci", "netsetup", "netsetup/ipam", "netsetup/kernel", "netsetup/plan", "netsetup/store", "policy",
+				"policy/request",
+			},
+		},
+		{path: "tests"},
+		{path: "tests/testsum"},
+		{path: "tests/nettest"},
+		{
+			path:  "tests/kernel",
+			tests: []string{"netsetup/kernel", "netsetup/plan", "policy", "policy/request", "tests/nettest"},
+		},
+		{path: "tests/script", tests: []string{"tests/nettest"}},
+		{path: "tests/store", tests: []string{"netsetup/store", "netsetup/plan"}},
+		{
+			path: "tests/netsetup",
+			tests: []string{
+				"netsetup", "netsetup/apply", "netsetup/ipam", "netsetup/kernel", "netsetup/plan", "netsetup/store",
+				"policy", "policy/request", "tests/nettest",
+			},
+		},
+		{path: "tests/e2e"},
+		{path: "tests/bench"},
+	}
+}
+
+// dependency is who may import a module that is not ours. What lies below tests/ may import every one of them.
+type dependency struct {
+	module string
+	// users are folders whose product code may import it, none for one that is for tests only.
+	users []string
+}
+
+func dependencies() []dependency {
+	return []dependency{
+		{"github.com/google/go-cmp", nil},
+		{"github.com/opencontainers/runtime-spec", []string{"hook/oci"}},
+		{"github.com/pelletier/go-toml/v2", []string{"policy"}},
+		{"github.com/rogpeppe/go-internal", nil},
+		{"github.com/spf13/pflag", []string{"hook"}},
+		{"github.com/vishvananda/netlink", []string{"netsetup/kernel"}},
+		{"go.etcd.io/bbolt", []string{"netsetup/store"}},
+		{"golang.org/x/sys", []string{"hook", "netsetup/kernel", "netsetup/store"}},
+		{"golang.org/x/tools", nil}, // txtar
+	}
+}
+
+// forbidden are standard packages that no product code imports, with the reason.
+func forbidden() map[string]string {
+	return map[string]string{
+		"os/exec":       "a hook leaves no child behind and runs no other program",
+		"net/http":      "the hook is to stay small, and nothing in it speaks HTTP",
+		"html/template": "the hook is to stay small",
+		"text/template": "the hook is to stay small",
+		"testing":       "no test hooks in the product",
+	}
+}
+
+// drawers are names that say nothing of what is inside.
+func drawers() []string {
+	return []string{"util", "utils", "helper", "helpers", "common", "types", "base", "misc", "lib", "pkg", "internal"}
+}
+
+// goPackage is what go list says of one package.
+type goPackage struct {
+	ImportPath                         string
+	GoFiles, TestGoFiles, XTestGoFiles []string
+	Imports, TestImports, XTestImports []string
+}
+
+// folder is the package's path below the module.
+func (p goPackage) folder() string {
+	return strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
+}
+
+func TestFolders(t *testing.T) {
+	table := map[string]folder{}
+	for _, f := range folders() {
+		if _, twice := table[f.path]; twice {
+			t.Errorf("folder %s has two lines in the table", f.path)
+		}
+		table[f.path] = f
+	}
+	found := map[string]bool{}
+	for _, p := range list(t, "./...") {
+		found[p.folder()] = true
+		f, ok := table[p.folder()]
+		if !ok {
+			t.Errorf("folder %q has no line in the table of imports", p.folder())
+			continue
+		}
+		for _, used := range ours(p.Imports) {
+			if !slices.Contains(f.imports, used) {
+				t.Errorf("%s may not import %s", f.path, used)
+			}
+		}
+		allowed := slices.Concat(f.imports, f.tests, []string{f.path})
+		for _, used := range ours(slices.Concat(p.TestImports, p.XTestImports)) {
+			if !slices.Contains(allowed, used) {
+				t.Errorf("the tests of %s may not import %s", f.path, used)
+			}
+		}
+	}
+	for _, f := range folders() {
+		if !found[f.path] {
+			t.Errorf("the table of imports has a line for %s, but there is no such package", f.path)
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	for _, p := range list(t, "./...") {
+		for name := range strings.SplitSeq(p.folder(), "/") {
+			if slices.Contains(drawers(), name) {
+				t.Errorf("folder %s: %q says nothing of what is inside", p.folder(), name)
+			}
+		}
+	}
+}
+
+func TestDependencies(t *testing.T) {
+	modules := dependencies()
+	for _, m := range modules {
+		if !slices.Contains(required(t), m.module) {
+			t.Errorf("the table of modules has a line for %s, but go.mod does not require it", m.module)
+		}
+	}
+	for _, p := range list(t, "./...") {
+		everything := strings.HasPrefix(p.folder(), "tests/")
+		for _, used := range foreign(slices.Concat(p.Imports, p.TestImports, p.XTestImports)) {
+			users, ok := usersOf(modules, used)
+			// What the product may not import its tests may, when the module is for tests only.
+			testOnly := len(users) == 0 && !slices.Contains(p.Imports, used)
+			switch {
+			case !ok:
+				t.Errorf("%s imports %s, which has no line in the table of modules", p.folder(), used)
+			case !everything && !testOnly && !slices.Contains(users, p.folder()):
+				t.Errorf("%s may not import %s, only %v and what is below tests/ may", p.folder(), used, users)
+			}
+		}
+	}
+}
+
+func TestForbidden(t *testing.T) {
+	for _, p := range list(t, "./...") {
+		if p.folder() == "tests" || strings.HasPrefix(p.folder(), "tests/") {
+			continue
+		}
+		for _, used := range p.Imports {
+			if why, bad := forbidden()[used]; bad {
+				t.Errorf("%s imports %s: %s", p.folder(), used, why)
+			}
+		}
+	}
+}
+
+// TestPortable compiles the folders without a Linux call, and their tests, for systems without Linux's.
+func TestPortable(t *testing.T) {
+	args := []string{"vet"}
+	for _, f := range folders() {
+		if f.portable {
+			args = append(args, "./"+f.path)
+		}
+	}
+	for _, system := range []string{"darwin", "windows"} {
+		t.Run(system, func(t *testing.T) {
+			t.Parallel()
+			goTool(t, []string{"GOOS=" + system, "GOARCH=amd64", "CGO_ENABLED=0"}, args...)
+		})
+	}
+}
+
+// TestHookIsLean looks at all that the hook imports, and at what the linker leaves in the program: a library may import
+// what the hook never calls. The hook runs while somebody waits for a container.
+func TestHookIsLean(t *testing.T) {
+	prefixes := []string{
+		"net/http", "html/template", "google.golang.org/grpc", "go.etcd.io/etcd", "github.com/containerd",
+		"github.com/prometheus", "crypto/tls",
+	}
+	t.Run("imports", func(t *testing.T) {
+		for _, p := range list(t, "-deps", "./hook") {
+			for _, prefix := range prefixes {
+				if p.ImportPath == prefix || strings.HasPrefix(p.ImportPath, prefix+"/") {
+					t.Errorf("the hook imports %s", p.ImportPath)
+				}
+			}
+		}
+	})
+	t.Run("links", func(t *testing.T) {
+		program := filepath.Join(t.TempDir(), "lanhook")
+		goTool(t, []string{"CGO_ENABLED=0", "GOOS=linux"}, "build", "-buildvcs=false", "-o", program, "./hook")
+		file, err := elf.Open(program)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		symbols, err := file.Symbols()
+		if err != nil {
+			t.Fatal(err)
+		}
+		linked := map[string]bool{}
+		for _, symbol := range symbols {
+			if elf.ST_TYPE(symbol.Info) == elf.STT_FUNC {
+				linked[packageOf(symbol.Name)] = true
+			}
+		}
+		if !linked["main"] {
+			t.Fatalf("found no function of package main among %d symbols", len(symbols))
+		}
+		for _, prefix := range append(prefixes, "text/template", "os/exec") {
+			for name := range linked {
+				if name == prefix || strings.HasPrefix(name, prefix+"/") {
+					t.Errorf("the hook links %s", name)
+				}
+			}
+		}
+	})
+}
+
+// packageOf is the package of a symbol such as text/template.(*Template).Parse or net/http.init.
+func packageOf(symbol string) string {
+	slash := strings.LastIndexByte(symbol, '/')
+	// A type parameter or a closure may hold a path of its own.
+	if bracket := strings.IndexAny(symbol, "[("); bracket >= 0 && bracket < slash {
+		slash = strings.LastIndexByte(symbol[:bracket], '/')
+	}
+	if dot := strings.IndexByte(symbol[slash+1:], '.'); dot >= 0 {
+		return symbol[:slash+1+dot]
+	}
+	return symbol
+}
+
+// usersOf finds the line of the module that a package belongs to.
+func usersOf(modules []dependency, pkg string) ([]string, bool) {
+	for _, m := range modules {
+		if pkg == m.module || strings.HasPrefix(pkg, m.module+"/") {
+			return m.users, true
+		}
+	}
+	return nil, false
+}
+
+// ours are the folders among imports that are in this module.
+func ours(imports []string) []string {
+	var found []string
+	for _, i := range imports {
+		if i == module || strings.HasPrefix(i, module+"/") {
+			found = append(found, strings.TrimPrefix(i, module+"/"))
+		}
+	}
+	return found
+}
+
+// foreign are the imports that are neither ours nor the standard library's, whose first element has no dot.
+func foreign(imports []string) []string {
+	var found []string
+	for _, i := range imports {
+		first, _, _ := strings.Cut(i, "/")
+		if strings.Contains(first, ".") && i != module && !strings.HasPrefix(i, module+"/") {
+			found = append(found, i)
+		}
+	}
+	return found
+}
+
+// required are the modules that go.mod requires.
+func required(t *testing.T) []string {
+	t.Helper()
+	var file struct{ Require []struct{ Path string } }
+	if err := json.Unmarshal(goTool(t, nil, "mod", "edit", "-json"), &file); err != nil {
+		t.Fatal(err)
+	}
+	var paths []string
+	for _, r := range file.Require {
+		paths = append(paths, r.Path)
+	}
+	return paths
+}
+
+// list runs go list for Linux, where every package has its files. Packages that do not compile are listed too (-e): the
+// compiler says better what is wrong with them.
+func list(t *testing.T, args ...string) []goPackage {
+	t.Helper()
+	fields := "-json=ImportPath,GoFiles,TestGoFiles,XTestGoFiles,Imports,TestImports,XTestImports"
+	args = append([]string{"list", "-e", "-buildvcs=false", fields}, args...)
+	decoder := json.NewDecoder(bytes.NewReader(goTool(t, []string{"GOOS=linux"}, args...)))
+	var packages []goPackage
+	for {
+		var p goPackage
+		err := decoder.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			return packages
+		}
+		if err != nil {
+			t.Fatalf("read what go list prints: %v", err)
+		}
+		// With -e a folder that is imported but empty is listed too.
+		if len(p.GoFiles)+len(p.TestGoFiles)+len(p.XTestGoFiles) > 0 {
+			packages = append(packages, p)
+		}
+	}
+}
+
+// goTool runs the go command in the module's root and gives its stdout.
+func goTool(t *testing.T, env []string, args ...string) []byte {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	command := exec.CommandContext(t.Context(), "go", args...)
+	command.Dir = root(t)
+	command.Env = append(os.Environ(), env...)
+	command.Stdout, command.Stderr = &stdout, &stderr
+	if err := command.Run(); err != nil {
+		t.Fatalf("%s go %s: %v\n%s", strings.Join(env, " "), strings.Join(args, " "), err, &stderr)
+	}
+	return stdout.Bytes()
+}
+
+// root is the module's root, the parent of this folder.
+func root(t *testing.T) string {
+	t.Helper()
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if path.Base(filepath.ToSlash(here)) != "tests" {
+		t.Fatal(fmt.Errorf("tests run in %s, want the folder tests", here))
+	}
+	return filepath.Dir(here)
+}

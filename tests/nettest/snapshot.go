@@ -1,0 +1,195 @@
+//go:build linux
+
+package nettest
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Remember takes a snapshot now that the namespace must be like again at the end of the test. The last call counts.
+func (s *Space) Remember(t testing.TB) {
+	t.Helper()
+	want := s.settled(t)
+	if s.remembered == nil {
+		t.Cleanup(func() { s.Same(t) })
+	}
+	s.remembered = &want
+}
+
+// Same fails the test unless the namespace is like what [Space.Remember] saw. It waits a little for what the kernel
+// does in the background, such as taking links away that were in a namespace which has ended.
+func (s *Space) Same(t testing.TB) {
+	t.Helper()
+	var got string
+	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if got = s.Snapshot(t); got == *s.remembered {
+			return
+		}
+	}
+	diff := cmp.Diff(strings.Split(*s.remembered, "\n"), strings.Split(got, "\n"))
+	t.Errorf("%s is not as it was (-before +after):\n%s", s.Name, diff)
+}
+
+// settled takes snapshots until two are alike: a link that came up gets addresses and routes a moment later.
+func (s *Space) settled(t testing.TB) string {
+	t.Helper()
+	last := s.Snapshot(t)
+	Eventually(t, s.Name+" comes to rest", func() bool {
+		time.Sleep(10 * time.Millisecond)
+		next := s.Snapshot(t)
+		same := next == last
+		last = next
+		return same
+	})
+	return last
+}
+
+// Snapshot is everything that lanhook could change in a namespace, as sorted lines. Counters, indexes, learned
+// neighbours and states that change by themselves are left out.
+func (s *Space) Snapshot(t testing.TB) string {
+	t.Helper()
+	var lines []string
+	s.Do(t, func() {
+		h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		check(t, "open a socket in "+s.Name, err)
+		defer h.Close()
+		v := &view{t: t, h: h, names: map[int]string{}}
+		lines = slices.Concat(v.links(), v.addresses(), v.routes(), v.rules(), v.neighbours(), settings(), ruleset(t))
+	})
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}
+
+type view struct {
+	t     testing.TB
+	h     *netlink.Handle
+	names map[int]string
+}
+
+// again reads a list until it did not change under the reader.
+func again[T any](v *view, what string, list func() ([]T, error)) []T {
+	v.t.Helper()
+	for {
+		got, err := list()
+		if errors.Is(err, netlink.ErrDumpInterrupted) {
+			continue
+		}
+		check(v.t, "list "+what, err)
+		return got
+	}
+}
+
+func (v *view) links() []string {
+	list := again(v, "links", v.h.LinkList)
+	for _, l := range list {
+		v.names[l.Attrs().Index] = l.Attrs().Name
+	}
+	var lines []string
+	for _, l := range list {
+		a := l.Attrs()
+		flags := a.RawFlags & (unix.IFF_UP | unix.IFF_PROMISC | unix.IFF_ALLMULTI | unix.IFF_NOARP)
+		line := fmt.Sprintf("link %s kind %s mac %s flags %#x promiscuity %d mtu %d group %#x txqlen %d master %q alias %q altnames %v",
+			a.Name, l.Type(), a.HardwareAddr, flags, a.Promisc, a.MTU, a.Group, a.TxQLen, v.names[a.MasterIndex], a.Alias,
+			a.AltNames)
+		if m, ok := l.(*netlink.Macvlan); ok {
+			line += fmt.Sprintf(" mode %d", m.Mode)
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+func (v *view) addresses() []string {
+	var lines []string
+	for _, a := range again(v, "addresses", func() ([]netlink.Addr, error) { return v.h.AddrList(nil, netlink.FAMILY_ALL) }) {
+		lines = append(lines, fmt.Sprintf("address %s on %s broadcast %s scope %d",
+			a.IPNet, v.names[a.LinkIndex], a.Broadcast, a.Scope))
+	}
+	return lines
+}
+
+func (v *view) routes() []string {
+	var lines []string
+	all := &netlink.Route{Table: unix.RT_TABLE_UNSPEC}
+	for _, f := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		for _, r := range again(v, "routes", func() ([]netlink.Route, error) {
+			return v.h.RouteListFiltered(f, all, netlink.RT_FILTER_TABLE)
+		}) {
+			lines = append(lines, fmt.Sprintf("route %s via %s on %s table %d type %d scope %d metric %d from %s protocol %d",
+				r.Dst, r.Gw, v.names[r.LinkIndex], r.Table, r.Type, r.Scope, r.Priority, r.Src, r.Protocol))
+		}
+	}
+	return lines
+}
+
+func (v *view) rules() []string {
+	var lines []string
+	for _, f := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		for _, r := range again(v, "rules", func() ([]netlink.Rule, error) { return v.h.RuleList(f) }) {
+			lines = append(lines, fmt.Sprintf("rule %d family %d %s table %d", r.Priority, f, r.String(), r.Table))
+		}
+	}
+	return lines
+}
+
+// neighbours are those that somebody set, of the bridges' forwarding tables as well.
+func (v *view) neighbours() []string {
+	var lines []string
+	for _, f := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6, unix.AF_BRIDGE} {
+		for _, n := range again(v, "neighbours", func() ([]netlink.Neigh, error) { return v.h.NeighList(0, f) }) {
+			if n.State&unix.NUD_PERMANENT != 0 {
+				lines = append(lines, fmt.Sprintf("neighbour family %d %s %s on %s master %s vlan %d",
+					f, n.IP, n.HardwareAddr, v.names[n.LinkIndex], v.names[n.MasterIndex], n.Vlan))
+			}
+		}
+	}
+	return lines
+}
+
+// settings are those under net that an attach may change.
+func settings() []string {
+	var lines []string
+	for _, pattern := range []string{
+		"ipv4/ip_forward", "ipv4/conf/*/forwarding", "ipv6/conf/*/forwarding",
+		"ipv6/conf/*/accept_ra", "ipv6/conf/*/disable_ipv6", "ipv4/conf/*/rp_filter", "ipv4/conf/*/route_localnet",
+	} {
+		paths, _ := filepath.Glob("/proc/sys/net/" + pattern)
+		for _, p := range paths {
+			// A link, and its settings, may go at any time; then the snapshot differs and another is taken.
+			raw, _ := os.ReadFile(p)
+			lines = append(lines, "setting "+strings.TrimPrefix(p, "/proc/sys/net/")+" "+strings.TrimSpace(string(raw)))
+		}
+	}
+	return lines
+}
+
+// ruleset is nft's listing, empty on a machine without nft or nftables.
+func ruleset(t testing.TB) []string {
+	t.Helper()
+	nft, err := exec.LookPath("nft")
+	if err != nil {
+		return nil
+	}
+	out, err := exec.Command(nft, "--stateless", "list", "ruleset").Output()
+	if err != nil {
+		t.Logf("no ruleset: %v", err)
+		return nil
+	}
+	text := strings.TrimSpace(string(out))
+	if text == "" {
+		return nil
+	}
+	return []string{"nft " + strings.ReplaceAll(text, "\n", "\n  ")}
+}
