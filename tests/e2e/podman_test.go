@@ -214,3 +214,51 @@ func TestPodmanJoined(t *testing.T) {
 	p.remove(t, "e2e-first")
 	p.gone(t)
 }
+
+// TestPodmanFolder is podman without --hooks-dir: it has to find what setup writes where nothing else is said.
+func TestPodmanFolder(t *testing.T) {
+	const share = "/usr/share/containers"
+	p := newPodman(t, "runc")
+	layer := t.TempDir()
+	if err := syscall.Mount("tmpfs", layer, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unmount(t, layer) })
+	upper, work := filepath.Join(layer, "upper"), filepath.Join(layer, "work")
+	if err := makeDirs(upper, work); err != nil {
+		t.Fatal(err)
+	}
+	options := "lowerdir=" + share + ",upperdir=" + upper + ",workdir=" + work
+	if err := syscall.Mount("overlay", share, "overlay", 0, options); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unmount(t, share) })
+	p.lanhook(t, "setup", "podman", "--policy", p.policy)
+	p.flags = p.flags[:len(p.flags)-2]
+	p.attached(t, p.start(t, "e2e-folder", "io.lanhook.network=lan"))
+	p.remove(t, "e2e-folder")
+	p.gone(t)
+}
+
+func unmount(t *testing.T, path string) {
+	t.Helper()
+	if err := syscall.Unmount(path, 0); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPodmanComma is podman's --annotation, which is cut at commas unless it is quoted within: what was cut off is
+// refused, not lost.
+func TestPodmanComma(t *testing.T) {
+	p := newPodman(t, "runc")
+	const asked = "io.lanhook.network=lan,default-route=false"
+	_, stderr, err := try("podman", append(p.flags, "run", "--detach", "--name", "e2e-comma", "--cgroup-parent",
+		os.Getenv(group), "--network", "none", "--annotation", asked, "--rootfs", p.root, "/bin/sleep", "1000")...)
+	if want := "the engine cut it off at the comma"; err == nil || !strings.Contains(stderr, want) {
+		t.Errorf("error %v and %q, want %q", err, stderr, want)
+	}
+	p.remove(t, "e2e-comma")
+	p.attached(t, p.start(t, "e2e-quoted", `"`+asked+`"`))
+	p.remove(t, "e2e-quoted")
+	p.gone(t)
+}
