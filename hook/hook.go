@@ -191,7 +191,7 @@ func (a *app) detachStopped(ctx context.Context, state oci.State) error {
 	}
 	defer s.Host.Close()
 	d, err := s.Detach(ctx, state.ID)
-	if d.Found {
+	if len(d.Interfaces) > 0 {
 		a.logged(slog.LevelInfo, "detached", state, "interfaces", describe(d.Interfaces))
 	}
 	if len(d.Alive) > 0 {
