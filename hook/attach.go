@@ -57,7 +57,10 @@ func (a *app) attach(ctx context.Context, word string, f asked) error {
 		}
 		f = f.named(free)
 	}
-	if err = f.request(&c, nil); err != nil {
+	if err = f.request(&c, nil); err == nil {
+		err = unshimmed(c.Request, "")
+	}
+	if err != nil {
 		return err
 	}
 	result, err := s.Attach(ctx, c)

@@ -55,14 +55,12 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 refused by policy.`,
 // built otherwise.
 func (a *app) hookCmd() *command {
 	stage := func(name, short string) *command {
-		timeout := hookTimeout
+		var o stageOptions
 		return &command{
 			use: name, short: short,
-			flags: func(fs *pflag.FlagSet) {
-				fs.DurationVar(&timeout, "timeout", hookTimeout, "give up, and take everything back, after `TIME`")
-			},
+			flags: o.register,
 			run: func(context.Context, []string) error {
-				if code := a.stage(name, timeout); code != exitDone {
+				if code := a.stage(name, o); code != exitDone {
 					return &quietError{code}
 				}
 				return nil

@@ -32,7 +32,8 @@ func (a *app) hook(args []string) int {
 	flags.SetOutput(io.Discard)
 	flags.StringVar(&a.policy, "policy", "", "")
 	flags.StringVar(&a.stateDir, "state-dir", defaultStateDir, "")
-	timeout := flags.Duration("timeout", hookTimeout, "")
+	var o stageOptions
+	o.register(flags)
 	stage, words := args[0], args[1:]
 	err := flags.Parse(words)
 	if errors.Is(err, pflag.ErrHelp) {
@@ -40,19 +41,32 @@ func (a *app) hook(args []string) int {
 	}
 	if err != nil || flags.NArg() > 0 {
 		return a.report("hook", &usageError{
-			msg:  fmt.Sprintf("cannot understand %q", strings.Join(words, " ")),
-			hint: "lanhook hook createRuntime|prestart|poststop [--policy FILE-OR-DIR] [--state-dir DIR] [--timeout 20s]",
+			msg: fmt.Sprintf("cannot understand %q", strings.Join(words, " ")),
+			hint: "lanhook hook createRuntime|prestart|poststop [--policy FILE-OR-DIR] [--state-dir DIR] [--timeout 20s] " +
+				"[--by NAME]",
 		})
 	}
-	return a.stage(stage, *timeout)
+	return a.stage(stage, o)
 }
 
-func (a *app) stage(name string, timeout time.Duration) int {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), timeout, lateError(timeout))
+// stageOptions are the flags of one stage.
+type stageOptions struct {
+	timeout time.Duration
+	// by is who put the hook into the container's configuration.
+	by string
+}
+
+func (o *stageOptions) register(flags *pflag.FlagSet) {
+	flags.DurationVar(&o.timeout, "timeout", hookTimeout, "give up, and take everything back, after `TIME`")
+	flags.StringVar(&o.by, "by", "setup", "`NAME` of who put the hook into the container's configuration")
+}
+
+func (a *app) stage(name string, o stageOptions) int {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), o.timeout, lateError(o.timeout))
 	defer cancel()
 	switch name {
 	case "createRuntime", "prestart":
-		return a.createRuntime(ctx)
+		return a.createRuntime(ctx, o)
 	case "poststop":
 		return a.poststop(ctx)
 	}
@@ -109,7 +123,7 @@ const lateRelease = 5 * time.Second
 
 // createRuntime attaches the container that the runtime is about to start. The runtime does not start it when this
 // fails.
-func (a *app) createRuntime(ctx context.Context) int {
+func (a *app) createRuntime(ctx context.Context, o stageOptions) int {
 	state, err := a.readState(ctx)
 	if err != nil {
 		return a.failed(state, err)
@@ -120,6 +134,9 @@ func (a *app) createRuntime(ctx context.Context) int {
 	}
 	if req.Empty() {
 		return exitDone
+	}
+	if err = unshimmed(req, o.by); err != nil {
+		return a.failed(state, err)
 	}
 	w, err := watchOf(state)
 	if err != nil {

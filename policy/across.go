@@ -128,9 +128,6 @@ func (doc *document) warnings(p *Policy) []finding {
 			warn(r.place("match"), name+": it rests on annotations alone that whoever starts a container can set ("+
 				strings.Join(slices.Sorted(maps.Keys(r.Match.Annotations)), ", ")+")")
 		}
-		if len(r.NetNS) > 0 {
-			warn(r.place("netns"), name+": netns has no effect in this version: only the shims serve io.lanhook.netns")
-		}
 		for _, v := range r.networks {
 			if isGlob(v.text) && !slices.ContainsFunc(doc.order, func(n *networkDraft) bool { return glob(v.text, n.Name) }) {
 				warn(v.at, v.name+": no network matches "+quoted(v.text))
@@ -153,7 +150,7 @@ func (r *ruleDraft) place(key string) mark {
 }
 
 // grants says whether a rule allows anything. One that does not is there to refuse, which nobody forges to get.
-func (r *Rule) grants() bool { return len(r.Networks) > 0 || r.SpellOut != nil }
+func (r *Rule) grants() bool { return len(r.Networks) > 0 || r.SpellOut != nil || len(r.NetNS) > 0 }
 
 // everyone says whether a match has no condition.
 func (m Match) everyone() bool {

@@ -13,14 +13,11 @@ import (
 )
 
 // Decide allows a request, or refuses it as a whole with a [*DeniedError]. The first rule that matches the subject
-// decides; when none does, the answer is no. A request for nothing gives nothing, whatever the rules say.
+// decides; when none does, the answer is no. A request for nothing gives nothing, whatever the rules say. What only a
+// shim can give is [Policy.DecideGuest]'s.
 //
 // The attachments come in the order of the request.
 func (p *Policy) Decide(req request.Request, s Subject) ([]Attachment, error) {
-	if keys := req.ShimOnly(); len(keys) > 0 {
-		return nil, asked{what: keys[0]}.deny("take the annotation out",
-			"only the shims serve %s; not in this version", keys[0])
-	}
 	if len(req.Attachments) == 0 {
 		if len(req.Publish) > 0 {
 			return nil, publish(nil, req.Publish[0]).deny("", "nothing is attached whose ports could be published")

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -171,14 +172,25 @@ type question struct {
 	Annotations                           map[string]string
 }
 
-func answer(p *Policy, q question) ([]Attachment, error) {
+// answer is what both decisions say. The second refuses whatever the first does.
+func answer(t *testing.T, p *Policy, q question) ([]Attachment, Guest, error) {
+	t.Helper()
 	req, err := request.Parse(q.Annotations)
 	if err != nil {
-		return nil, err
+		return nil, Guest{}, err
 	}
-	return p.Decide(req, Subject{
+	s := Subject{
 		ID: q.ID, Annotations: q.Annotations, Engine: q.Engine, Namespace: q.Namespace, Bundle: q.Bundle, CGroup: q.CGroup,
-	})
+	}
+	attachments, err := p.Decide(req, s)
+	guest, guestErr := p.DecideGuest(req, s)
+	if err != nil && (guestErr == nil || guestErr.Error() != err.Error()) {
+		t.Errorf("Decide refuses by %v, DecideGuest by %v", err, guestErr)
+	}
+	if guestErr != nil && !cmp.Equal(guest, Guest{}, cmp.AllowUnexported(netip.Addr{})) {
+		t.Errorf("there is a guest beside the refusal: %+v", guest)
+	}
+	return attachments, guest, errors.Join(guestErr)
 }
 
 // TestGoldenDecide asks the policy of an archive one question for each case: the answer is in decision.txt, or the
@@ -196,13 +208,10 @@ func TestGoldenDecide(t *testing.T) {
 		if err = d.Decode(&q); err != nil {
 			t.Fatal(err)
 		}
-		got, err := answer(p, q)
+		got, guest, err := answer(t, p, q)
 		var denied *DeniedError
 		switch {
 		case errors.As(err, &denied):
-			if got != nil {
-				t.Errorf("there are attachments beside the refusal: %+v", got)
-			}
 			out := denied.Error() + "\n"
 			if denied.Hint() != "" {
 				out += "    " + denied.Hint() + "\n"
@@ -211,14 +220,14 @@ func TestGoldenDecide(t *testing.T) {
 		case err != nil:
 			t.Fatalf("the request itself is wrong, which is tested elsewhere: %v", err)
 		}
-		return []txtar.File{{Name: "decision.txt", Data: []byte(describe(got))}}
+		return []txtar.File{{Name: "decision.txt", Data: []byte(describe(got, guest))}}
 	})
 }
 
 // describe is a decision as text, one line for each thing.
-func describe(all []Attachment) string {
+func describe(all []Attachment, g Guest) string {
 	var b strings.Builder
-	if len(all) == 0 {
+	if len(all) == 0 && g.Rule == "" {
 		b.WriteString("nothing\n")
 	}
 	for _, a := range all {
@@ -252,6 +261,41 @@ func describe(all []Attachment) string {
 		for _, s := range a.Sysctls {
 			fmt.Fprintf(&b, "  sysctl %s\n", s)
 		}
+		if a.Network.Names {
+			b.WriteString("  names\n")
+		}
 	}
+	describeGuest(&b, g, len(all) == 0)
 	return b.String()
+}
+
+// describeGuest writes what else there is; the rule only where no attachment has named it.
+func describeGuest(b *strings.Builder, g Guest, alone bool) {
+	if alone && g.Rule != "" {
+		fmt.Fprintf(b, "allowed by rule %s\n", g.Rule)
+	}
+	switch g.NetNS {
+	case NetNSDefault:
+	case NetNSHost:
+		b.WriteString("netns host\n")
+	case NetNSNone:
+		b.WriteString("netns none\n")
+	case NetNSContainer:
+		fmt.Fprintf(b, "netns container %s\n", g.Container)
+	}
+	if g.Hostname != "" {
+		fmt.Fprintf(b, "hostname %s\n", g.Hostname)
+	}
+	for _, a := range g.DNS {
+		fmt.Fprintf(b, "dns %s\n", a)
+	}
+	for _, s := range g.DNSSearch {
+		fmt.Fprintf(b, "dns-search %s\n", s)
+	}
+	for _, s := range g.DNSOption {
+		fmt.Fprintf(b, "dns-option %s\n", s)
+	}
+	for _, h := range g.Hosts {
+		fmt.Fprintf(b, "host %s %s\n", h.Name, h.Addr)
+	}
 }

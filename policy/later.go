@@ -35,8 +35,6 @@ func laterNetworkKeys() []later {
 		{"conflict", "probing addresses on the wire is"},
 		{"announce", "announcing addresses on the wire is"},
 		{"host-access", "a sibling link on the host is"},
-		{"names", "names for containers are"},
-		{"dns", "names for containers are"},
 		{"rate", "limiting the rate is"},
 		{"burst", "limiting the rate is"},
 		{"reserve", "reserving addresses for names is"},
@@ -66,7 +64,6 @@ func laterRuleKeys() []later {
 		{"rate", "limiting the rate is"},
 		{"burst", "limiting the rate is"},
 		{"vlans", "choosing a VLAN is"},
-		{"dns", "names for containers are"},
 	}
 }
 

@@ -4,7 +4,7 @@ import "slices"
 
 // networkSchema is the table [network.NAME].
 func networkSchema() []field[networkDraft] {
-	return slices.Concat(linkSchema(), addressSchema(), tuningSchema())
+	return slices.Concat(linkSchema(), addressSchema(), nameSchema(), tuningSchema())
 }
 
 // linkSchema are the keys about the link itself.
@@ -88,6 +88,27 @@ func addressSchema() []field[networkDraft] {
 			doc: "static routes, each `[blackhole|unreachable|prohibit] CIDR [via GATEWAY] [metric N] [table N] [scope N] " +
 				"[src IP] [onlink]`",
 			set: func(d *decoder, n *networkDraft, v value) { d.routes(n, v) },
+		},
+	}
+}
+
+// nameSchema are the keys about names. What they give is in files that a shim mounts into the container.
+func nameSchema() []field[networkDraft] {
+	return []field[networkDraft]{
+		{
+			name: "names", typ: "boolean", def: "`false`",
+			doc: "containers of this network find each other by name, through their hosts files",
+			set: func(d *decoder, n *networkDraft, v value) { n.Names, _ = v.boolean(d) },
+		},
+		{
+			name: "dns", typ: "list of addresses", def: "the host's",
+			doc: "the name servers in the resolv.conf of a container that asks for none, at most 3",
+			set: func(d *decoder, n *networkDraft, v value) { n.DNS = d.nameServers(v) },
+		},
+		{
+			name: "dns-search", typ: "list of strings", def: "the host's",
+			doc: "the search list in the resolv.conf of a container that asks for none, at most 6 domains; `\".\"` for none",
+			set: func(d *decoder, n *networkDraft, v value) { n.DNSSearch = d.searchList(v) },
 		},
 	}
 }

@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -136,5 +137,59 @@ func (d *decoder) sysctls(n *networkDraft, v value) {
 			d.fail(one.at, "", "%s: %s is set twice", v.name, s.Key)
 		}
 		n.Sysctls = append(n.Sysctls, s)
+	}
+}
+
+// What glibc's resolver takes of a resolv.conf (resolv.conf(5), resolv/bits/types/res_state.h): MAXNS and, before glibc
+// 2.26, MAXDNSRCH.
+const (
+	maxNameServers = 3
+	maxSearch      = 6
+)
+
+// nameServers reads the addresses of name servers. One on loopback would be the container itself.
+func (d *decoder) nameServers(v value) []netip.Addr {
+	var out []netip.Addr
+	for _, one := range v.filled(d, "list at least one address") {
+		addr, err := request.ParseNameServer(one.text)
+		switch {
+		case err != nil:
+			d.wrong(one, err)
+		case addr.IsLoopback():
+			d.fail(one.at, "name one that containers reach", "%s: on %s a container finds only itself", v.name, addr)
+		case slices.Contains(out, addr):
+			d.fail(one.at, "", "%s: %s is there twice", v.name, addr)
+		default:
+			out = append(out, addr)
+		}
+	}
+	d.atMost(v, len(out), maxNameServers)
+	return out
+}
+
+// searchList reads domains; "." alone is none.
+func (d *decoder) searchList(v value) []string {
+	var out []string
+	for _, one := range v.filled(d, `write ["."] for none`) {
+		switch err := request.CheckSearchDomain(one.text); {
+		case err != nil:
+			d.wrong(one, err)
+		case slices.Contains(out, one.text):
+			d.fail(one.at, "", "%s: %s is there twice", v.name, one.text)
+		default:
+			out = append(out, one.text)
+		}
+	}
+	d.atMost(v, len(out), maxSearch)
+	if len(out) > 1 && slices.Contains(out, ".") {
+		d.fail(v.at, `write ["."] for none`, `%s: "." stands alone`, v.name)
+	}
+	return out
+}
+
+// atMost refuses a list that resolvers would cut off.
+func (d *decoder) atMost(v value, n, most int) {
+	if n > most {
+		d.fail(v.at, "", "%s has %d entries, and resolvers take %d", v.name, n, most)
 	}
 }

@@ -103,6 +103,11 @@ type Network struct {
 	AllMulti    bool
 	// Hairpin lets a bridge port send a frame back where it came from.
 	Hairpin bool
+	// Names lets its containers find each other by name, through their hosts files.
+	Names bool
+	// DNS and DNSSearch are for the resolv.conf of its containers that ask for none themselves; none: the host's.
+	DNS       []netip.Addr
+	DNSSearch []string
 }
 
 // Parent selects the host's link that children hang on. Exactly one field is set, none for a bridge.

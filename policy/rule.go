@@ -82,7 +82,7 @@ func grantSchema() []field[ruleDraft] {
 		{
 			name: "netns", typ: "list of globs", def: "none",
 			doc: "the values of `io.lanhook.netns` that may be asked for: `host`, `none`, `container:GLOB`. Only the shims " +
-				"serve them: in this version they are refused whatever stands here",
+				"serve them",
 			set: func(d *decoder, r *ruleDraft, v value) { d.ruleNetNS(r, v) },
 		},
 		{

@@ -46,6 +46,9 @@ type NetworkView struct {
 	Promiscuous   bool         `json:"promiscuous,omitempty"`
 	AllMulti      bool         `json:"allmulti,omitempty"`
 	Hairpin       bool         `json:"hairpin,omitempty"`
+	Names         bool         `json:"names,omitempty"`
+	DNS           []string     `json:"dns,omitempty"`
+	DNSSearch     []string     `json:"dns_search,omitempty"`
 }
 
 // ParentView is how a parent is found. One field is set.
@@ -115,6 +118,7 @@ func (n *Network) View() NetworkView {
 		Name: n.Name, Driver: n.Driver.String(), Mode: n.Mode.String(), Bridge: n.Bridge, MTU: n.MTU, IPAM: n.IPAM.String(),
 		Internal: n.Internal, DefaultRoute: n.DefaultRoute, Metric: n.Metric, BCQueueLength: n.BroadcastQueue,
 		TXQueueLength: n.TxQueueLen, Promiscuous: n.Promiscuous, AllMulti: n.AllMulti, Hairpin: n.Hairpin,
+		Names: n.Names, DNS: words(n.DNS), DNSSearch: n.DNSSearch,
 	}
 	if n.Mode != ModePassthru {
 		v.MAC = n.MAC.String()

@@ -99,6 +99,24 @@ func parseList[T comparable](value string, parse func(string) (T, string)) ([]T,
 
 func parseDNS(s string) (netip.Addr, string) { return parseIP(s) }
 
+// ParseNameServer reads the address of a name server: one that an interface can have, without a zone. The error is an
+// [*Error].
+func ParseNameServer(s string) (netip.Addr, error) {
+	addr, why := parseDNS(s)
+	if why != "" {
+		return netip.Addr{}, &Error{Value: s, Reason: why}
+	}
+	return addr, nil
+}
+
+// CheckSearchDomain says why s is no entry of a search list: a domain, or "." for none. The error is an [*Error].
+func CheckSearchDomain(s string) error {
+	if _, why := parseDNSSearch(s); why != "" {
+		return &Error{Value: s, Reason: why}
+	}
+	return nil
+}
+
 func parseDNSSearch(s string) (domain, why string) {
 	if s == "." {
 		return s, ""

@@ -52,7 +52,7 @@ type Key struct {
 
 // Keys are all annotations that there are, in the order of the reference in docs/annotations.md.
 func Keys() []Key {
-	const shim = "a shim; not in this version: the hook refuses it"
+	const shim = "a shim; the hook refuses it where none took part"
 	return []Key{
 		{keyNetwork, "an attachment", "one attachment, as interface `" + DefaultIfName + "`", "the hook"},
 		{

@@ -181,6 +181,7 @@ func (p *parser) together(annotations map[string]string) {
 			Reason: fmt.Sprintf("a container can have at most %d attachments, this asks for %d", MaxAttachments, n),
 		})
 	}
+	p.member(annotations)
 	_, publish := annotations[keyPublish]
 	mode, netns := annotations[keyNetNS]
 	switch {
@@ -201,6 +202,25 @@ func (p *parser) together(annotations map[string]string) {
 			Reason: "no annotation asks for an interface to publish",
 			hint:   "add " + keyNetwork + "=NETWORK",
 		})
+	}
+}
+
+// member refuses what a container in another one's network namespace cannot have of its own: as under Docker, it reads
+// the other one's hosts and resolv.conf.
+func (p *parser) member(annotations map[string]string) {
+	mode := annotations[keyNetNS]
+	if !strings.HasPrefix(mode, "container:") {
+		return
+	}
+	for _, key := range []string{keyHostname, keyDNS, keyDNSSearch, keyDNSOption, keyAddHost} {
+		if _, there := annotations[key]; there {
+			p.fail(keyNetNS, &Error{
+				Value:  mode,
+				Reason: "this cannot go together with " + key + ": the container has the names of the one that it joins",
+				hint:   "leave one of the two out",
+			})
+			return
+		}
 	}
 }
 

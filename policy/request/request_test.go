@@ -93,12 +93,12 @@ func TestParse(t *testing.T) {
 		},
 		"for a shim": {
 			map[string]string{
-				"io.lanhook.name": "web", "io.lanhook.netns": "container:db", "io.lanhook.hostname": "web",
+				"io.lanhook.name": "web", "io.lanhook.netns": "host", "io.lanhook.hostname": "web",
 				"io.lanhook.dns": "::ffff:192.0.2.53", "io.lanhook.dns-search": "a.example,b.example",
 				"io.lanhook.dns-option": "ndots:1", "io.lanhook.add-host": "db=192.0.2.9",
 			},
 			request.Request{
-				Name: "web", NetNS: "container:db", Hostname: "web",
+				Name: "web", NetNS: "host", Hostname: "web",
 				DNS:       []netip.Addr{netip.MustParseAddr("192.0.2.53")},
 				DNSSearch: []string{"a.example", "b.example"}, DNSOption: []string{"ndots:1"},
 				AddHost: []string{"db:192.0.2.9"},
