@@ -43,9 +43,13 @@ func folders() []folder {
 		{path: "netsetup/kernel", imports: []string{"netsetup/plan", "policy", "policy/request"}},
 		{path: "netsetup/store", imports: []string{"netsetup/plan"}, tests: []string{"policy", "policy/request"}},
 		{
+			path:    "netsetup/guest",
+			imports: []string{"netsetup/kernel", "netsetup/store", "policy", "policy/request"},
+		},
+		{
 			path: "netsetup",
 			imports: []string{
-				"netsetup/apply", "netsetup/ipam", "netsetup/kernel", "netsetup/plan", "netsetup/store",
+				"netsetup/apply", "netsetup/guest", "netsetup/ipam", "netsetup/kernel", "netsetup/plan", "netsetup/store",
 				"policy", "policy/request",
 			},
 		},
@@ -95,7 +99,7 @@ func dependencies() []dependency {
 		{"github.com/spf13/pflag", []string{"hook"}},
 		{"github.com/vishvananda/netlink", []string{"netsetup/kernel"}},
 		{"go.etcd.io/bbolt", []string{"netsetup/store"}},
-		{"golang.org/x/sys", []string{"hook", "netsetup/kernel", "netsetup/store"}},
+		{"golang.org/x/sys", []string{"hook", "netsetup/guest", "netsetup/kernel", "netsetup/store"}},
 		{"golang.org/x/tools", nil}, // txtar
 	}
 }
