@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -23,6 +24,8 @@ type Bundle struct {
 	// CGroupsPath is linux.cgroupsPath: a path, or "slice:prefix:name" for a runtime that asks systemd.
 	CGroupsPath string
 	NetNS       NetNS
+	// Mounts are the destinations of the mounts in their order, absolute and in their shortest form.
+	Mounts []string
 }
 
 // NetNS is the network namespace that a container gets. The zero value is the runtime's own.
@@ -45,30 +48,67 @@ const (
 	NetNSPath
 )
 
+// configFile is the name of a bundle's configuration.
+const configFile = "config.json"
+
 // ReadBundle reads config.json in dir. Fields that lanhook does not need are not looked at. Errors are an [*Error], for
 // a file that is missing (then it is also an [fs.ErrNotExist]), no regular file, larger than 16 MiB or not a JSON object.
 func ReadBundle(dir string) (Bundle, error) {
-	file := filepath.Join(dir, "config.json")
-	e := &Error{Doing: "read the bundle's " + file}
-	if dir == "" {
-		e.Doing, e.Why = "read the bundle", "the runtime told no folder"
-		return Bundle{}, e
+	file, err := configOf(dir)
+	if err != nil {
+		return Bundle{}, err
 	}
 	data, err := readConfig(file)
 	if err != nil {
-		e.Err = err
-		if errors.Is(err, fs.ErrNotExist) {
-			e.Fix = "a bundle is the folder with a container's config.json"
-		}
-		return Bundle{}, e
+		return Bundle{}, readError(file, err)
 	}
+	return ParseBundle(file, data)
+}
+
+// ReadConfig gives config.json in dir as it is, to be edited. Errors are as those of [ReadBundle], and a symbolic link is
+// one too: the edit would replace the link.
+func ReadConfig(dir string) (file string, data []byte, err error) {
+	if file, err = configOf(dir); err != nil {
+		return "", nil, err
+	}
+	f, err := openConfig(file)
+	if err != nil {
+		return "", nil, readError(file, err)
+	}
+	if data, err = readAll(f); err != nil {
+		return "", nil, readError(file, err)
+	}
+	return file, data, nil
+}
+
+func configOf(dir string) (string, error) {
+	if dir == "" {
+		return "", &Error{Doing: "read the bundle", Why: "the runtime told no folder"}
+	}
+	return filepath.Join(dir, configFile), nil
+}
+
+func readError(file string, err error) error {
+	e := &Error{Doing: "read the bundle's " + file, Err: err}
+	if errors.Is(err, fs.ErrNotExist) {
+		e.Fix = "a bundle is the folder with a container's config.json"
+	}
+	return e
+}
+
+// ParseBundle reads the text of a config.json, which messages call file. Otherwise it is as [ReadBundle].
+func ParseBundle(file string, data []byte) (Bundle, error) {
+	e := &Error{Doing: "read the bundle's " + file}
 	if e.Why = object(data); e.Why != "" {
 		return Bundle{}, e
 	}
 	var c struct {
 		Annotations map[string]string `json:"annotations"`
 		Hostname    text              `json:"hostname"`
-		Linux       struct {
+		Mounts      []struct {
+			Destination text `json:"destination"`
+		} `json:"mounts"`
+		Linux struct {
 			CGroupsPath text                   `json:"cgroupsPath"`
 			Namespaces  []specs.LinuxNamespace `json:"namespaces"`
 		} `json:"linux"`
@@ -78,6 +118,9 @@ func ReadBundle(dir string) (Bundle, error) {
 		return Bundle{}, e
 	}
 	b := Bundle{Annotations: c.Annotations, Hostname: string(c.Hostname), CGroupsPath: string(c.Linux.CGroupsPath)}
+	for _, m := range c.Mounts {
+		b.Mounts = append(b.Mounts, path.Join("/", string(m.Destination)))
+	}
 	for _, ns := range c.Linux.Namespaces {
 		if ns.Type != specs.NetworkNamespace {
 			continue
@@ -94,6 +137,8 @@ func ReadBundle(dir string) (Bundle, error) {
 	return b, nil
 }
 
+var errNotRegular = errors.New("it is not a regular file")
+
 // readConfig reads a regular file of at most maxConfig bytes. The errors of the os package name the file, which the
 // caller does, so they are taken down to the cause.
 func readConfig(file string) ([]byte, error) {
@@ -103,12 +148,17 @@ func readConfig(file string) ([]byte, error) {
 		return nil, cause(err)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, errors.New("it is not a regular file")
+		return nil, errNotRegular
 	}
 	f, err := os.Open(file)
 	if err != nil {
 		return nil, cause(err)
 	}
+	return readAll(f)
+}
+
+// readAll reads an open file of at most maxConfig bytes and closes it.
+func readAll(f *os.File) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
 	if err = errors.Join(err, f.Close()); err != nil {
 		return nil, cause(err)

@@ -40,6 +40,10 @@ func TestReadBundle(t *testing.T) {
 			Bundle{NetNS: NetNS{NetNSPath, "/run/netns/x"}},
 		},
 		{"an empty path is none", `{"linux":{"namespaces":[{"type":"network","path":""}]}}`, Bundle{NetNS: NetNS{Kind: NetNSNew}}},
+		{
+			"mounts", `{"mounts":[{"destination":"/etc/hosts/"},{"destination":"proc"},{"destination":1},null]}`,
+			Bundle{Mounts: []string{"/etc/hosts", "/proc", "/", "/"}},
+		},
 		{"no network namespace", `{"linux":{"namespaces":[{"type":"pid","path":"/proc/1/ns/pid"}]}}`, Bundle{}},
 		{"no namespaces", `{"linux":{"namespaces":null}}`, Bundle{}},
 		{"no linux", `{"linux":null,"hostname":null}`, Bundle{}},

@@ -3,9 +3,10 @@ package oci
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"path"
 	"slices"
+	"unicode/utf8"
 )
 
 // Change is what an edit did.
@@ -17,7 +18,7 @@ const (
 	Unchanged Change = iota
 	// Added means that there were no hooks of ours.
 	Added
-	// Updated means that there were, but other ones or in another place.
+	// Updated means that there were, but other ones or in another place, or that something else changed.
 	Updated
 	// Removed means that there were and are no more.
 	Removed
@@ -38,35 +39,129 @@ func (c Change) String() string {
 	return fmt.Sprintf("change %d", uint8(c))
 }
 
-// lists are the hook lists of the runtime-spec.
-func lists() []string {
-	return []string{"prestart", CreateRuntime, "createContainer", "startContainer", "poststart", Poststop}
+// Edits is everything that one edit of a config.json changes. The zero value changes nothing.
+type Edits struct {
+	// Hooks are ours, nil to leave all hooks as they are. createRuntime is put last in its list, behind the hooks of
+	// engines that make the container's own network, and poststop first, since runc runs no further one after one that
+	// fails. Hooks of ours that are there already, of another version or path or in another list, are replaced.
+	Hooks *Hooks
+	// Annotations are added, each where its key is missing. One that is there stays as it is.
+	Annotations map[string]string
+	// NetNS is the network namespace that the container shall get, nil for the one it gets already.
+	NetNS *NetNS
+	// Hostname is the container's host name, "" for the one it gets already. The container must have a UTS namespace.
+	Hostname string
+	// Mounts are put behind the others, each where nothing is mounted on its destination.
+	Mounts []Mount
 }
 
-// Edit puts our hooks into a config.json: createRuntime last in its list, behind the hooks of engines that make the
-// container's own network, and poststop first, since runc runs no further one after one that fails. Hooks of ours that
-// are there already, of another version or path or in another list, are replaced. So Edit of what Edit gave changes
-// nothing.
+// Mount is a file or folder of the host that a container gets to see and cannot change: a bind mount with the options
+// ro, nosuid, nodev and noexec. Both paths are absolute.
+type Mount struct {
+	Destination string
+	Source      string
+}
+
+// Edited is a config.json after an edit.
+type Edited struct {
+	// Config is the new text, or the given one itself where there was nothing to change.
+	Config []byte
+	Change Change
+	// By is who had put hooks of ours there before, "" when there were none: what their --by says, or [BySetup].
+	By string
+}
+
+// Apply edits a config.json. Applied to what it gave, it changes nothing.
 //
-// All else keeps its bytes: unknown fields, the text of numbers, order and white space. Only the white space within
-// "hooks" may go. config is not written to, and is what comes back when there is no change. An error is an [*Error], for
-// what is no JSON object, has hooks that are none, has a key twice, or for an h that is none.
-func Edit(config []byte, h Hooks) ([]byte, Change, error) {
-	if err := h.check(); err != nil {
-		return nil, Unchanged, err
+// All else keeps its bytes: unknown fields, the text of numbers, order and white space; only the white space within
+// "hooks" may go. config is not written to. An error is an [*Error]: for what is longer than 16 MiB or no JSON object,
+// for a part to be changed that is not what the runtime-spec says or that stands twice, and for edits that are none.
+func (e Edits) Apply(config []byte) (Edited, error) {
+	if err := e.check(); err != nil {
+		return Edited{}, err
 	}
-	entry := func(stage string) json.RawMessage { return bytes.TrimSpace(encode(h.hook(stage), "")) }
-	return edit(config, entry(CreateRuntime), entry(Poststop))
+	if e.Hooks == nil {
+		return apply(config, nil, e.parts())
+	}
+	entry := func(stage string) json.RawMessage { return bytes.TrimSpace(encode(e.Hooks.hook(stage), "")) }
+	return apply(config, &editor{create: entry(CreateRuntime), stop: entry(Poststop)}, e.parts())
+}
+
+// Edit puts our hooks into a config.json and changes nothing else. Otherwise it is as [Edits.Apply].
+func Edit(config []byte, h Hooks) ([]byte, Change, error) {
+	edited, err := Edits{Hooks: &h}.Apply(config)
+	return edited.Config, edited.Change, err
 }
 
 // Remove takes our hooks out of a config.json, whatever their version, and with them the lists and the "hooks" that they
 // leave empty. Otherwise it is as [Edit].
-func Remove(config []byte) ([]byte, Change, error) { return edit(config, nil, nil) }
+func Remove(config []byte) ([]byte, Change, error) {
+	edited, err := apply(config, &editor{}, nil)
+	return edited.Config, edited.Change, err
+}
 
-// edit takes our hooks out and puts in those that are not nil.
-func edit(config []byte, create, stop json.RawMessage) ([]byte, Change, error) {
-	bad := func(why string) ([]byte, Change, error) {
-		return nil, Unchanged, &Error{Doing: "edit the hooks of the container's config.json", Why: why}
+// check refuses edits that would make a config.json that no runtime takes, or that a second edit would not know again.
+func (e Edits) check() error {
+	bad := func(format string, args ...any) error {
+		return &Error{Doing: "make the edit of a config.json", Why: fmt.Sprintf(format, args...)}
+	}
+	if e.Hooks != nil {
+		if err := e.Hooks.check(); err != nil {
+			return err
+		}
+	}
+	for key, value := range e.Annotations {
+		if !utf8.ValidString(key) || !utf8.ValidString(value) {
+			return bad("the annotation %.80q is not UTF-8", key)
+		}
+	}
+	if n := e.NetNS; n != nil && (n.Kind == NetNSPath && !absolute(n.Path) || n.Kind != NetNSPath && n.Path != "") {
+		return bad("%.80q is no path of a network namespace", n.Path)
+	}
+	if !utf8.ValidString(e.Hostname) {
+		return bad("the host name %.80q is not UTF-8", e.Hostname)
+	}
+	for _, m := range e.Mounts {
+		if !absolute(m.Destination) || !absolute(m.Source) {
+			return bad("%.80q cannot be mounted on %.80q", m.Source, m.Destination)
+		}
+	}
+	return nil
+}
+
+// absolute says whether p is an absolute path in its shortest form.
+func absolute(p string) bool { return path.IsAbs(p) && path.Clean(p) == p && utf8.ValidString(p) }
+
+// part is one member of a config.json that an edit may change.
+type part struct {
+	name string
+	// edit gives the member's new value: the old one itself for no change, nil for no member. old is nil when there is
+	// none.
+	edit func(old json.RawMessage) (json.RawMessage, error)
+}
+
+// parts are those of everything but the hooks.
+func (e Edits) parts() []part {
+	var all []part
+	if len(e.Annotations) > 0 {
+		all = append(all, part{"annotations", e.annotations})
+	}
+	if e.Hostname != "" {
+		all = append(all, part{"hostname", e.hostname})
+	}
+	if e.NetNS != nil || e.Hostname != "" {
+		all = append(all, part{"linux", e.linux})
+	}
+	if len(e.Mounts) > 0 {
+		all = append(all, part{"mounts", e.mounts})
+	}
+	return all
+}
+
+// apply edits a config.json: the hooks, unless h is nil, and then the other parts.
+func apply(config []byte, h *editor, parts []part) (Edited, error) {
+	bad := func(why string) (Edited, error) {
+		return Edited{}, &Error{Doing: "edit the container's config.json", Why: why}
 	}
 	if len(config) > maxConfig {
 		return bad(fmt.Sprintf("it is longer than %d bytes", maxConfig))
@@ -74,193 +169,52 @@ func edit(config []byte, create, stop json.RawMessage) ([]byte, Change, error) {
 	if why := object(config); why != "" {
 		return bad(why)
 	}
-	top, err := members(config)
-	if err != nil {
-		return bad(err.Error())
+	if h != nil {
+		parts = append([]part{{"hooks", h.edit}}, parts...)
 	}
-	at, found, err := one(top, "hooks")
-	if err != nil {
-		return bad(err.Error())
+	out := config
+	for _, p := range parts {
+		all, err := members(out)
+		if err != nil {
+			return bad(err.Error())
+		}
+		if out, err = p.apply(out, all); err != nil {
+			return bad(err.Error())
+		}
 	}
-	old := json.RawMessage("null")
-	if found {
-		old = config[at.value:at.end]
-	}
-	e := editor{create: create, stop: stop}
-	hooks, err := e.hooks(old)
-	switch {
-	case err != nil:
-		return bad(err.Error())
-	case !e.changed:
-		return config, Unchanged, nil
-	}
-	change := Updated
-	switch {
-	case e.ours == 0:
-		change = Added
-	case create == nil:
-		change = Removed
+	edited := Edited{Config: out}
+	if h != nil {
+		edited.By = h.by
 	}
 	switch {
-	case hooks == nil:
-		return cut(config, top, at), change, nil
-	case found:
-		return splice(config, at.value, at.end, hooks), change, nil
-	}
-	hooks = append([]byte(`"hooks":`), hooks...)
-	if len(top) == 0 {
-		brace := bytes.IndexByte(config, '{') + 1
-		return splice(config, brace, brace, hooks), change, nil
-	}
-	end := top[len(top)-1].end
-	return splice(config, end, end, append([]byte{','}, hooks...)), change, nil
-}
-
-// splice is text with text[from:to] replaced, in memory of its own.
-func splice(text []byte, from, to int, by []byte) []byte {
-	return slices.Concat(text[:from], by, text[to:])
-}
-
-// cut is text without the member m, and without the comma that parted it from its neighbour.
-func cut(text []byte, all []member, m member) []byte {
-	i := slices.Index(all, m)
-	switch {
-	case i > 0:
-		return splice(text, all[i-1].end, m.end, nil)
-	case len(all) > 1:
-		return splice(text, m.start, all[1].start, nil)
-	}
-	return splice(text, m.start, m.end, nil)
-}
-
-// editor rewrites the value of "hooks".
-type editor struct {
-	// create and stop are our entries, nil to leave them out.
-	create, stop json.RawMessage
-	// ours counts the entries of ours that were there.
-	ours int
-	// changed is set when there is anything to rewrite.
-	changed bool
-}
-
-// hooks rewrites the value of "hooks"; nil means that nothing is left in it.
-func (e *editor) hooks(old json.RawMessage) (json.RawMessage, error) {
-	var all []member
-	var err error
-	switch old[0] {
-	case '{':
-		all, err = members(old)
-	case 'n': // null, as runtimes take it for none
+	case bytes.Equal(config, out):
+		edited.Config = config
+	case h == nil || h.ours > 0 && h.create != nil:
+		edited.Change = Updated
+	case h.create == nil:
+		edited.Change = Removed
 	default:
-		err = errors.New("its hooks are no object")
+		edited.Change = Added
 	}
+	return edited, nil
+}
+
+// apply rewrites the part's member of an object whose members are all.
+func (p part) apply(text []byte, all []member) ([]byte, error) {
+	m, found, err := one(all, p.name)
 	if err != nil {
 		return nil, err
 	}
-	// Every list is looked up first, so that a key that stands twice is refused before anything is decided.
-	at := make(map[int]string)
-	missing := make(map[string]bool)
-	for _, list := range lists() {
-		m, found, err := one(all, list)
-		if err != nil {
-			return nil, fmt.Errorf("in its hooks %w", err)
-		}
-		if !found {
-			missing[list] = true
-			continue
-		}
-		at[m.start] = list
+	var old json.RawMessage
+	if found {
+		old = text[m.value:m.end]
 	}
-	var parts [][]byte
-	for _, m := range all {
-		part := old[m.start:m.end]
-		if list, ok := at[m.start]; ok {
-			value, err := e.list(list, old[m.value:m.end])
-			if err != nil {
-				return nil, err
-			}
-			if value == nil {
-				continue
-			}
-			part = slices.Concat(old[m.start:m.value], value)
-		}
-		parts = append(parts, part)
+	value, err := p.edit(old)
+	if err != nil {
+		return nil, err
 	}
-	for _, list := range []string{CreateRuntime, Poststop} {
-		if entry := e.entry(list); missing[list] && entry != nil {
-			e.changed = true
-			parts = append(parts, fmt.Appendf(nil, `"%s":[%s]`, list, entry))
-		}
+	if value == nil && found {
+		return cut(text, spansOf(all), slices.Index(all, m)), nil
 	}
-	if len(parts) == 0 {
-		return nil, nil
-	}
-	return slices.Concat([]byte{'{'}, bytes.Join(parts, []byte{','}), []byte{'}'}), nil
-}
-
-// entry is what goes into a list, nil for nothing.
-func (e *editor) entry(list string) json.RawMessage {
-	switch list {
-	case CreateRuntime:
-		return e.create
-	case Poststop:
-		return e.stop
-	}
-	return nil
-}
-
-// list rewrites one hook list; nil means that it held hooks of ours and nothing else.
-func (e *editor) list(name string, old json.RawMessage) (json.RawMessage, error) {
-	var was []json.RawMessage
-	switch old[0] {
-	case '[':
-		was = elements(old)
-	case 'n': // null, as runtimes take it for none
-	default:
-		return nil, fmt.Errorf("its hooks.%s is no list", name)
-	}
-	entry := e.entry(name)
-	var others []json.RawMessage
-	ours := 0
-	for i, hook := range was {
-		is, err := isOurs(hook)
-		if err != nil {
-			return nil, fmt.Errorf("its hooks.%s[%d] is no hook", name, i)
-		}
-		if !is {
-			others = append(others, hook)
-			continue
-		}
-		ours++
-		if equal(hook, entry) {
-			entry = hook // with its own white space, so that it stays
-		}
-	}
-	e.ours += ours
-	now := others
-	switch {
-	case entry == nil:
-	case name == Poststop:
-		now = slices.Concat([]json.RawMessage{entry}, others)
-	default:
-		now = slices.Concat(others, []json.RawMessage{entry})
-	}
-	if slices.EqualFunc(was, now, func(a, b json.RawMessage) bool { return bytes.Equal(a, b) }) {
-		return old, nil
-	}
-	e.changed = true
-	if len(now) == 0 {
-		return nil, nil
-	}
-	texts := make([][]byte, len(now))
-	for i, hook := range now {
-		texts[i] = hook
-	}
-	return slices.Concat([]byte{'['}, bytes.Join(texts, []byte{','}), []byte{']'}), nil
-}
-
-// equal says whether an entry is ours but for white space.
-func equal(hook, entry json.RawMessage) bool {
-	var b bytes.Buffer
-	return json.Compact(&b, hook) == nil && bytes.Equal(b.Bytes(), entry)
+	return set(text, all, p.name, value), nil
 }

@@ -89,7 +89,7 @@ func TestEditRefuses(t *testing.T) {
 		{"too long", `{"a":"` + strings.Repeat("x", 16<<20) + `"}`, "it is longer than 16777216 bytes"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			want := "edit the hooks of the container's config.json: " + tt.want
+			want := "edit the container's config.json: " + tt.want
 			for _, f := range []func() ([]byte, Change, error){
 				func() ([]byte, Change, error) { return Edit([]byte(tt.in), ours()) },
 				func() ([]byte, Change, error) { return Remove([]byte(tt.in)) },
@@ -198,7 +198,7 @@ func foreign(t *testing.T, config []byte) (rest map[string]json.RawMessage, hook
 			continue
 		}
 		for _, hook := range list {
-			if is, err := isOurs(hook); err != nil || !is {
+			if is, _, err := isOurs(hook); err != nil || !is {
 				hooks[name] = append(hooks[name], string(hook))
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -23,11 +24,19 @@ const (
 	DefaultEnv = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
 )
 
+// Who puts our hooks into a config.json. The hook is told by its flag --by; there is none for [BySetup].
+const (
+	BySetup   = "setup"
+	ByRuntime = "lanhook-runtime"
+)
+
 // Hooks is how a runtime shall call lanhook.
 type Hooks struct {
 	// Path is the program's absolute path. It ends in "lanhook", by which it is known again.
 	Path string
-	// Args follow "lanhook hook STAGE", for both stages.
+	// By is who puts the hooks there, "" for [BySetup].
+	By string
+	// Args follow "lanhook hook STAGE" and --by, for both stages.
 	Args []string
 	// Env are NAME=VALUE; none means [DefaultEnv] alone.
 	Env []string
@@ -54,22 +63,35 @@ func (h Hooks) hook(stage string) specs.Hook {
 	if len(env) == 0 {
 		env = []string{DefaultEnv}
 	}
-	return specs.Hook{
-		Path: h.Path, Args: append([]string{program, "hook", stage}, h.Args...), Env: env, Timeout: &h.Timeout,
+	args := []string{program, "hook", stage}
+	if h.By != "" && h.By != BySetup {
+		args = append(args, "--by", h.By)
 	}
+	return specs.Hook{Path: h.Path, Args: append(args, h.Args...), Env: env, Timeout: &h.Timeout}
 }
 
 // isOurs says whether an entry of a hook list runs lanhook, be it another version or in another place: the path ends in
-// "lanhook" and the first argument, behind the program's own name, is "hook".
-func isOurs(entry json.RawMessage) (bool, error) {
+// "lanhook" and the first argument, behind the program's own name, is "hook". by is who put it there.
+func isOurs(entry json.RawMessage) (is bool, by string, err error) {
 	var h struct {
 		Path string   `json:"path"`
 		Args []string `json:"args"`
 	}
 	if err := json.Unmarshal(entry, &h); err != nil {
-		return false, err
+		return false, "", err
 	}
-	return path.Base(h.Path) == program && len(h.Args) >= 2 && h.Args[1] == "hook", nil
+	if path.Base(h.Path) != program || len(h.Args) < 2 || h.Args[1] != "hook" {
+		return false, "", nil
+	}
+	for i, arg := range h.Args[2:] {
+		if name, ok := strings.CutPrefix(arg, "--by="); ok {
+			return true, name, nil
+		}
+		if arg == "--by" && i+3 < len(h.Args) {
+			return true, h.Args[i+3], nil
+		}
+	}
+	return true, BySetup, nil
 }
 
 // HooksD are the files for podman's and CRI-O's hooks.d folder, by file name: one for each stage, since the stage is an

@@ -1,16 +1,31 @@
 package oci
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 )
 
-// member is one "key": value of a JSON object, as offsets into its text.
+// span is a member of a JSON object or an element of a JSON array, as offsets into its text.
+type span struct{ start, end int }
+
+// member is one "key": value of a JSON object.
 type member struct {
 	key string
-	// start is the key's opening quote; the value is text[value:end].
-	start, value, end int
+	// span begins at the key's opening quote; the value is text[value:end].
+	span
+	value int
+}
+
+// spansOf are the spans of members.
+func spansOf(all []member) []span {
+	spans := make([]span, len(all))
+	for i, m := range all {
+		spans[i] = m.span
+	}
+	return spans
 }
 
 // members finds the members of a valid JSON object in the order in which they stand. Their texts are not touched, so
@@ -25,7 +40,7 @@ func members(text []byte) ([]member, error) {
 		if c.text[c.at] == '}' {
 			return out, nil
 		}
-		m := member{start: c.at}
+		m := member{span: span{start: c.at}}
 		c.value()
 		if err := json.Unmarshal(text[m.start:c.at], &m.key); err != nil {
 			return nil, err
@@ -41,11 +56,11 @@ func members(text []byte) ([]member, error) {
 }
 
 // elements finds the elements of a valid JSON array.
-func elements(text []byte) []json.RawMessage {
+func elements(text []byte) []span {
 	c := cursor{text: text}
 	c.space()
 	c.at++ // the bracket
-	var out []json.RawMessage
+	var out []span
 	for {
 		c.separator()
 		if c.text[c.at] == ']' {
@@ -53,8 +68,51 @@ func elements(text []byte) []json.RawMessage {
 		}
 		start := c.at
 		c.value()
-		out = append(out, text[start:c.at])
+		out = append(out, span{start, c.at})
 	}
+}
+
+// splice is text with text[from:to] replaced, in memory of its own.
+func splice(text []byte, from, to int, by []byte) []byte {
+	return slices.Concat(text[:from], by, text[to:])
+}
+
+// cut is the text of an object or array without its i-th span, and without the comma that parted it from its neighbour.
+func cut(text []byte, all []span, i int) []byte {
+	switch {
+	case i > 0:
+		return splice(text, all[i-1].end, all[i].end, nil)
+	case len(all) > 1:
+		return splice(text, all[0].start, all[1].start, nil)
+	}
+	return splice(text, all[0].start, all[0].end, nil)
+}
+
+// push is the text of an object or array with more behind its spans: members or elements, with commas between them.
+func push(text []byte, all []span, more []byte) []byte {
+	if len(all) > 0 {
+		end := all[len(all)-1].end
+		return splice(text, end, end, slices.Concat([]byte{','}, more))
+	}
+	begin := bytes.IndexAny(text, "{[") + 1
+	return splice(text, begin, begin, more)
+}
+
+// set is the text of an object with a member of that name and value: the one that is there, or a new one behind the
+// others. A value of nil leaves out a new one. Names are ours, and need no escapes.
+func set(text []byte, all []member, name string, value []byte) []byte {
+	for _, m := range all {
+		if m.key == name {
+			if bytes.Equal(text[m.value:m.end], value) {
+				return text
+			}
+			return splice(text, m.value, m.end, value)
+		}
+	}
+	if value == nil {
+		return text
+	}
+	return push(text, spansOf(all), slices.Concat([]byte(`"`+name+`":`), value))
 }
 
 // one finds the member of that name. It refuses a second one, and one that differs in upper and lower case alone: runc

@@ -62,6 +62,16 @@ func TestWriteFile(t *testing.T) {
 			t.Errorf("the reader got %q, %v", old, err)
 		}
 	})
+	t.Run("volatile", func(t *testing.T) {
+		dir := t.TempDir()
+		file := filepath.Join(dir, "config.json")
+		for _, text := range []string{"old text", "new"} {
+			if err := WriteVolatile(file, []byte(text)); err != nil {
+				t.Fatal(err)
+			}
+			only(t, dir, "config.json", text, 0o644)
+		}
+	})
 	t.Run("in the working folder", func(t *testing.T) {
 		dir := t.TempDir()
 		t.Chdir(dir)

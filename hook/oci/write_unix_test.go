@@ -32,3 +32,41 @@ func TestWriteFileKeepsOwner(t *testing.T) {
 		t.Errorf("the owner is %+v, want 12:34", info.Sys())
 	}
 }
+
+func TestReadConfig(t *testing.T) {
+	dir := bundleOf(t, `{"a":1}`)
+	file := filepath.Join(dir, "config.json")
+	if got, data, err := ReadConfig(dir); err != nil || got != file || string(data) != `{"a":1}` {
+		t.Errorf("got %s %s, %v", got, data, err)
+	}
+	for _, tt := range []struct {
+		name string
+		make func(file string) error
+		want string
+	}{
+		{"missing", func(string) error { return nil }, "no such file or directory"},
+		{"a folder", func(file string) error { return os.Mkdir(file, 0o700) }, "it is not a regular file"},
+		// To open it as a file would wait for a writer.
+		{"a FIFO", func(file string) error { return syscall.Mkfifo(file, 0o600) }, "it is not a regular file"},
+		{"a link", func(link string) error { return os.Symlink(file, link) }, "it is not a regular file"},
+		{
+			"too long", func(file string) error { return os.WriteFile(file, make([]byte, 16<<20+1), 0o600) },
+			"it is longer than 16777216 bytes",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			config := filepath.Join(dir, "config.json")
+			if err := tt.make(config); err != nil {
+				t.Fatal(err)
+			}
+			_, _, err := ReadConfig(dir)
+			if want := "read the bundle's " + config + ": " + tt.want; err == nil || err.Error() != want {
+				t.Errorf("got %v, want %s", err, want)
+			}
+		})
+	}
+	if _, _, err := ReadConfig(""); err == nil {
+		t.Error("no folder was read")
+	}
+}
