@@ -47,19 +47,12 @@ func ReadState(r io.Reader) (State, error) {
 	if len(data) > maxState {
 		return bad(fmt.Sprintf("it is longer than %d bytes", maxState), nil)
 	}
-	if why := object(data); why != "" {
-		return bad(why, nil)
-	}
-	var s struct {
-		ID          string            `json:"id"`
-		PID         int               `json:"pid"`
-		Bundle      text              `json:"bundle"`
-		Status      text              `json:"status"`
-		Version     text              `json:"ociVersion"`
-		Annotations map[string]string `json:"annotations"`
-	}
-	if err := json.Unmarshal(data, &s); err != nil {
-		return bad(reason(err, len(data)), nil)
+	s, ok := plainState(data)
+	if !ok {
+		var why string
+		if s, why = decodeState(data); why != "" {
+			return bad(why, nil)
+		}
 	}
 	if why := badID(s.ID); why != "" {
 		return bad(why, nil)
@@ -67,7 +60,26 @@ func ReadState(r io.Reader) (State, error) {
 	if s.PID < 0 {
 		return bad(fmt.Sprintf("its pid is %d", s.PID), nil)
 	}
-	return State{s.ID, s.PID, string(s.Bundle), string(s.Status), string(s.Version), s.Annotations}, nil
+	return s, nil
+}
+
+// decodeState reads a state of any form, or says why it is none.
+func decodeState(data []byte) (s State, why string) {
+	if why := object(data); why != "" {
+		return State{}, why
+	}
+	var j struct {
+		ID          string            `json:"id"`
+		PID         int               `json:"pid"`
+		Bundle      text              `json:"bundle"`
+		Status      text              `json:"status"`
+		Version     text              `json:"ociVersion"`
+		Annotations map[string]string `json:"annotations"`
+	}
+	if err := json.Unmarshal(data, &j); err != nil {
+		return State{}, reason(err, len(data))
+	}
+	return State{j.ID, j.PID, string(j.Bundle), string(j.Status), string(j.Version), j.Annotations}, ""
 }
 
 // badID says why id cannot be a container's. The replacement character stands for bytes that were not UTF-8: two ids

@@ -80,6 +80,43 @@ func TestReadState(t *testing.T) {
 	}
 }
 
+// What runtimes write is read without encoding/json; all else goes to it.
+func TestPlainState(t *testing.T) {
+	for _, tt := range []struct {
+		name, in string
+		want     bool
+	}{
+		{"runc", `{"ociVersion":"1.3.0","id":"t1","status":"creating","pid":20384,"bundle":"/b","annotations":{"a":"1","b":"2"}}`, true},
+		{"crun", "{\n  \"ociVersion\": \"1.0\",\n  \"pid\": 7,\n  \"root\": \"\\/r\",\n  \"annotations\": {\n  }\n}\n", true},
+		{"runc poststop", `{"ociVersion":"1.0.2-dev","id":"t1","status":"stopped","bundle":"/bundle"}`, true},
+		{"JSON in an annotation", `{"id":"t1","annotations":{"a":"{\"b\":\"c\\\\d\"}"}}`, true},
+		{"nothing in it", `{}`, true},
+		{"escape by number", `{"id":"t\u0031"}`, false},
+		{"line break", `{"id":"t1","status":"a\nb"}`, false},
+		{"not ASCII", `{"id":"t1","bundle":"/ä"}`, false},
+		{"twice", `{"id":"t1","id":"t2"}`, false},
+		{"upper case", `{"ID":"t1"}`, false},
+		{"null", `{"id":"t1","annotations":null}`, false},
+		{"nested", `{"id":"t1","x":{}}`, false},
+		{"another type", `{"id":"t1","pid":"1"}`, false},
+		{"leading zero", `{"id":"t1","pid":01}`, false},
+		{"number with a fraction", `{"id":"t1","pid":1.0}`, false},
+		{"number too great", `{"id":"t1","pid":99999999999999999999}`, false},
+		{"cut off", `{"id":"t1"`, false},
+		{"cut off in a text", `{"id":"t1`, false},
+		{"cut off in an escape", `{"id":"t1\`, false},
+		{"comma at the end", `{"id":"t1",}`, false},
+		{"something behind", `{"id":"t1"}x`, false},
+		{"empty", ``, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got, ok := plainState([]byte(tt.in)); ok != tt.want {
+				t.Errorf("plain: %t, want %t: %+v", ok, tt.want, got)
+			}
+		})
+	}
+}
+
 func TestReadStateRefuses(t *testing.T) {
 	for _, tt := range []struct{ name, in, want string }{
 		{"RT-01 empty object", `{}`, "it has no container id"},
@@ -147,11 +184,19 @@ func FuzzReadState(f *testing.F) {
 	for _, s := range []string{
 		`{"ociVersion":"1.0.2-dev","id":"t1","status":"creating","pid":20384,"bundle":"/bundle","annotations":{"a":"1"}}`,
 		`{"ociVersion":"1.0","id":"t1","pid":0,"root":"/rootfs","bundle":"/bundle","status":"stopped"}`,
+		"{\n \"id\" : \"t1\", \"root\": \"\\/r\", \"annotations\": {\"a\\\\b\": \"c\", \"d\": \"\\\"e\"}, \"x\": 0 }\n",
+		`{"id":"a","ID":"b"}`, `{"id":"a","id":"b"}`, `{"Id":"a"}`, `{"id":"a","pid":007}`, `{"id":"a",}`, `{"id":"\u0061","pid":1e1}`,
 		`{"id":"../x"}`, `{"id":1}`, `{"id":"a","annotations":{"a\n":1}}`, `[]`, ``, `{"id":`, "{\"id\":\"\u0085\"}",
 	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
+		if plain, ok := plainState(data); ok {
+			want, why := decodeState(data)
+			if diff := cmp.Diff(want, plain); diff != "" || why != "" {
+				t.Errorf("read without encoding/json, which says %q: -want +got\n%s", why, diff)
+			}
+		}
 		s, err := ReadState(strings.NewReader(string(data)))
 		if err != nil {
 			if strings.ContainsAny(err.Error(), "\n\r") {
