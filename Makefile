@@ -21,12 +21,12 @@ GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=$(BUILDVCS) -ldflags '-s 
 # Tests find races (the race detector needs cgo, and thus gcc) and do not lean on their order.
 GO_TEST  := CGO_ENABLED=1 go test -json -race -shuffle=on
 TOOLS    := bin/tools/golangci-lint bin/tools/shfmt bin/tools/testsum
-SCRIPTS  := .ci/run .ci/deps .ci/fuzz $(wildcard tests/demo/run tests/bench/run tests/*/*.sh)
+SCRIPTS  := .ci/run .ci/deps .ci/fuzz .ci/engines $(wildcard tests/demo/run tests/bench/run tests/*/*.sh)
 MANPAGES := $(wildcard packaging/man/*.[0-9])
 
 # What the targets below need on Debian beside Go, and what `make bench` compares with.
 PACKAGES := gcc libc6-dev git runc crun podman conmon busybox-static iproute2 nftables iputils-ping procps shellcheck \
-	mandoc netavark containernetworking-plugins
+	mandoc netavark containernetworking-plugins iptables libdevmapper1.02.1
 
 # Packages by lane, asked for when a target needs them. Everything beside the code and in these folders of tests/ runs
 # without root; the others below tests/ need it. ./tests itself is the target imports.
@@ -34,7 +34,7 @@ UNIT = $(shell go list -buildvcs=false ./... | grep -v -E '/tests(/|$$)') ./test
 ROOT = $(shell go list -buildvcs=false ./tests/... | grep -v -E '/tests(/(testsum|e2e|bench|demo|vm))?$$')
 
 .PHONY: help build install uninstall deps check vet unit imports lint format-check check-root check-e2e test fuzz \
-	bench demo fmt fix generate clean FORCE
+	bench demo engines check-engines fmt fix generate clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,15 +68,25 @@ uninstall: ## remove what install put there, but for /etc/lanhook
 deps: ## install the Debian packages that the other targets need (root, only what is missing)
 	@.ci/deps $(PACKAGES)
 
+# ---- engines: containerd and Docker in several versions, for the tests
+
+engines: bin/client ## build the engines of .ci/engines.txt into bin/engines/, and the tests' client
+	@.ci/engines
+
+# The client is a module of its own: what it needs is none of the product's.
+bin/client: $(wildcard tests/client/*.go) tests/client/go.mod tests/client/go.sum
+	@cd tests/client && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o ../../$@ .
+
 # ---- tests, cheap ones first
 
-test: ## everything that this machine can run: deps build check check-root check-e2e
-	@.ci/run deps build check check-root check-e2e
+test: ## everything that this machine can run: deps build check check-root check-e2e engines check-engines
+	@.ci/run deps build check check-root check-e2e engines check-engines
 
 check: vet unit imports format-check lint ## all that needs no root: vet, unit tests, formats, lint
 
 vet: ## go vet for amd64, arm64 and 386
 	@for arch in amd64 arm64 386; do echo "vet: linux/$$arch"; GOOS=linux GOARCH=$$arch CGO_ENABLED=0 go vet ./...; done
+	@cd tests/client && go vet ./...
 
 unit: bin/tools/testsum ## unit tests, fuzz seeds included, with the race detector in random order
 	@$(GO_TEST) $(UNIT) | bin/tools/testsum unit
@@ -89,9 +99,11 @@ format-check: bin/tools/golangci-lint bin/tools/shfmt ## formats of Go files and
 	@bin/tools/shfmt --diff $(SCRIPTS)
 	@go mod verify >/dev/null
 	@go mod tidy -diff
+	@cd tests/client && go mod verify >/dev/null && go mod tidy -diff
 
 lint: bin/tools/golangci-lint ## golangci-lint, shellcheck, mandoc
 	@bin/tools/golangci-lint run --config .ci/golangci.yml ./...
+	@cd tests/client && ../../bin/tools/golangci-lint run --config ../../.ci/golangci.yml ./...
 	@shellcheck $(SCRIPTS)
 	@$(if $(MANPAGES),mandoc -T lint -W warning $(MANPAGES))
 
@@ -102,7 +114,14 @@ check-root: bin/tools/testsum ## tests on this machine's kernel, in private name
 check-e2e: build bin/tools/testsum ## runc, crun and podman start containers in a private host (root)
 	@[ "$$(id -u)" -eq 0 ] || { echo 'check-e2e: needs root' >&2; exit 1; }
 	@LANHOOK_TEST_HAVE='$(LANHOOK_TEST_HAVE)' LANHOOK_BIN='$(CURDIR)/bin/lanhook' \
-		go test -json -count=1 -timeout 10m ./tests/e2e | bin/tools/testsum check-e2e
+		go test -json -count=1 -timeout 10m -skip '^TestEngine' ./tests/e2e | bin/tools/testsum check-e2e
+
+# The product is installed into a folder that the tests show as /usr/local.
+check-engines: build engines bin/tools/testsum ## containerd and Docker in a private host, with lanhook as runtime (root)
+	@[ "$$(id -u)" -eq 0 ] || { echo 'check-engines: needs root' >&2; exit 1; }
+	@rm -rf bin/installed && $(MAKE) --no-print-directory install DESTDIR='$(CURDIR)/bin/installed' PREFIX=/usr/local >/dev/null
+	@LANHOOK_TEST_HAVE='$(LANHOOK_TEST_HAVE)' LANHOOK_BIN='$(CURDIR)/bin/installed/usr/local/bin/lanhook' \
+		go test -json -count=1 -timeout 10m -run '^TestEngine' ./tests/e2e | bin/tools/testsum check-engines
 
 fuzz: ## every fuzz target for FUZZTIME
 	@.ci/fuzz $(FUZZTIME)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path"
@@ -163,6 +164,43 @@ func TestFolders(t *testing.T) {
 	for _, f := range folders() {
 		if !found[f.path] {
 			t.Errorf("the table of imports has a line for %s, but there is no such package", f.path)
+		}
+	}
+}
+
+// TestModules finds the modules of the tree. One beside the product's takes nothing from it, or its dependencies would be
+// the product's again.
+func TestModules(t *testing.T) {
+	var found []string
+	err := filepath.WalkDir(root(t), func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && (name == filepath.Join(root(t), "bin") || strings.HasPrefix(entry.Name(), ".")):
+			return filepath.SkipDir
+		case entry.Name() == "go.mod":
+			folder, relErr := filepath.Rel(root(t), filepath.Dir(name))
+			found = append(found, filepath.ToSlash(folder))
+			return relErr
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{".", "tests/client"}; !slices.Equal(found, want) {
+		t.Errorf("modules %v, want %v", found, want)
+	}
+	for _, folder := range found[1:] {
+		var file struct{ Require []struct{ Path string } }
+		path := filepath.Join(folder, "go.mod")
+		if err := json.Unmarshal(goTool(t, nil, "mod", "edit", "-json", path), &file); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range file.Require {
+			if r.Path == module {
+				t.Errorf("%s requires the product's module", path)
+			}
 		}
 	}
 }

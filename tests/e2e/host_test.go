@@ -72,19 +72,12 @@ ip       = true
 // newHost skips the test where it cannot run, which fails it in a lane that has said what it has.
 func newHost(t *testing.T, programs ...string) *host {
 	t.Helper()
-	missing := func(format string, args ...any) {
-		t.Helper()
-		if os.Getenv("LANHOOK_TEST_HAVE") != "" {
-			t.Fatalf(format, args...)
-		}
-		t.Skipf(format, args...)
-	}
 	if os.Getenv(stage) != "host" || !private() {
-		missing("needs root, to make a private host")
+		missing(t, "needs root, to make a private host")
 	}
 	for _, program := range append(programs, "busybox", "ip", "nft", "ping") {
 		if _, err := exec.LookPath(program); err != nil {
-			missing("needs %s: %v", program, err)
+			missing(t, "needs %s: %v", program, err)
 		}
 	}
 	bin := os.Getenv("LANHOOK_BIN")
@@ -116,6 +109,15 @@ func newHost(t *testing.T, programs ...string) *host {
 		h.same(t, before)
 	})
 	return h
+}
+
+// missing skips the test, and fails it in a lane that has said what it has.
+func missing(t *testing.T, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("LANHOOK_TEST_HAVE") != "" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
 }
 
 // lanhook runs the program's command line and gives its stdout.
@@ -273,7 +275,7 @@ func subjects() map[string]string {
 		"forwarding": "cd /proc/sys/net; grep -H . ipv[46]/conf/*/forwarding ipv4/ip_forward",
 		"mounts":     "cut -d' ' -f3- /proc/self/mountinfo",
 		"namespaces": "ls /run/netns",
-		"processes":  "cat /proc/[0-9]*/comm 2>/dev/null | grep -E 'lanhook|runc|crun|conmon|podman|busybox' || true",
+		"processes":  "cat /proc/[0-9]*/comm 2>/dev/null | grep -E 'lanhook|runc|crun|conmon|podman|busybox|containerd|dockerd' || true",
 	}
 }
 

@@ -1,0 +1,148 @@
+//go:build linux
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// Names of the runtime in containerd. With the second one lanhook-runtime is the option BinaryName.
+const (
+	shimName    = "io.containerd.lanhook.v2"
+	runcName    = "io.containerd.runc.v2"
+	runtimeName = "/usr/local/bin/lanhook-runtime"
+)
+
+// containerdVersions are the beginnings of the versions that are tested.
+func containerdVersions() []string { return []string{"1.6", "1.7", "2.1", "2.4"} }
+
+// containerd is a running containerd.
+type containerd struct {
+	*site
+	*daemon
+	engine
+}
+
+// startContainerd starts containerd with its files in the usual places, and brings the image in, for CRI as well.
+func (s *site) startContainerd(t *testing.T, version string) *containerd {
+	t.Helper()
+	e := newEngine(t, "containerd", version)
+	if err := makeDirs("/etc/containerd", "/etc/cni/net.d"); err != nil {
+		t.Fatal(err)
+	}
+	write(t, "/etc/containerd/config.toml", containerdConfig(e))
+	write(t, "/etc/cni/net.d/10-e2e.conflist", podNetwork)
+	c := &containerd{site: s, engine: e}
+	c.daemon = s.start(t, e, "containerd", func() error {
+		_, stderr, err := try(e.program("ctr"), "version")
+		if err != nil {
+			return fmt.Errorf("ctr version: %w: %s", err, stderr)
+		}
+		return nil
+	})
+	for _, namespace := range []string{"default", "k8s.io", "client"} {
+		c.ctr(t, "--namespace", namespace, "images", "import", s.image)
+	}
+	return c
+}
+
+func (c *containerd) ctr(t *testing.T, args ...string) string {
+	t.Helper()
+	return run(t, c.program("ctr"), args...)
+}
+
+// ctr starts containers by containerd's own command line.
+type ctr struct {
+	*containerd
+	// flags say which runtime.
+	flags []string
+}
+
+// ways are the two ways to lanhook in containerd, by their names.
+func (c *containerd) ways() map[string]contender {
+	return map[string]contender{
+		"shim":       &ctr{c, []string{"--runtime", shimName}},
+		"BinaryName": &ctr{c, []string{"--runtime", runcName, "--runc-binary", runtimeName}},
+	}
+}
+
+func (c *ctr) args(name, annotation string) []string {
+	args := append([]string{"run", "--detach", "--cgroup", filepath.Join(os.Getenv(group), name)}, c.flags...)
+	return append(args, "--annotation", "io.lanhook.network="+annotation, imageName, name, "/bin/sleep", "1000")
+}
+
+func (c *ctr) start(t *testing.T, name, annotation string) string {
+	t.Helper()
+	c.ctr(t, c.args(name, annotation)...)
+	return name
+}
+
+func (c *ctr) begin(name, annotation string) func() (string, error) {
+	return begin(c.program("ctr"), c.args(name, annotation)...)
+}
+
+func (c *ctr) exec(t *testing.T, id string) func(args ...string) {
+	t.Helper()
+	return func(args ...string) {
+		t.Helper()
+		c.ctr(t, append([]string{"task", "exec", "--exec-id", "ping", id}, args...)...)
+	}
+}
+
+func (c *ctr) restart(t *testing.T, id string) {
+	t.Helper()
+	c.stop(t, id)
+	c.ctr(t, "task", "start", "--detach", id)
+}
+
+func (c *ctr) stop(t *testing.T, id string) {
+	t.Helper()
+	c.ctr(t, "task", "rm", "--force", id)
+}
+
+func (c *ctr) remove(t *testing.T, id string) {
+	t.Helper()
+	if strings.Contains(c.ctr(t, "task", "ls"), id+" ") {
+		c.stop(t, id)
+	}
+	if strings.Contains(c.ctr(t, "container", "ls", "--quiet"), id) {
+		c.ctr(t, "container", "rm", id)
+	}
+}
+
+func (c *ctr) pid(t *testing.T, id string) int {
+	t.Helper()
+	for line := range strings.Lines(c.ctr(t, "task", "ls")) {
+		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == id {
+			pid, err := strconv.Atoi(fields[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return pid
+		}
+	}
+	t.Fatalf("ctr task ls has no %s", id)
+	return 0
+}
+
+func TestEngineCtr(t *testing.T) {
+	for _, version := range containerdVersions() {
+		t.Run(version, func(t *testing.T) {
+			s := newSite(t)
+			c := s.startContainerd(t, version)
+			for way, contender := range c.ways() {
+				for _, program := range runtimes() {
+					s.runtime(t, s.runtimePath(t, c.engine, program), "")
+					for _, n := range networks() {
+						t.Run(way+" "+program+" "+n.name, func(t *testing.T) { s.life(t, contender, n) })
+					}
+				}
+			}
+		})
+	}
+}

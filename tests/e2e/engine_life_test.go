@@ -1,0 +1,87 @@
+//go:build linux
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// contender is one way to start containers of the image. A network is said as in our annotation, without its key, whose
+// interface is the contender's to choose.
+type contender interface {
+	// start starts a container and gives the id that lanhook has for it.
+	start(t *testing.T, name, annotation string) string
+	// begin is start on its own time. What it gives waits for the end and for the engine's words.
+	begin(name, annotation string) func() (string, error)
+	// exec runs a program in the container that lanhook knows by id.
+	exec(t *testing.T, id string) func(args ...string)
+	restart(t *testing.T, id string)
+	stop(t *testing.T, id string)
+	// remove removes a container that may be running, have stopped, or never have started.
+	remove(t *testing.T, id string)
+	// pid is the container's first process.
+	pid(t *testing.T, id string) int
+}
+
+// begin runs a program on its own time.
+func begin(program string, args ...string) func() (string, error) {
+	type end struct {
+		output string
+		err    error
+	}
+	ended := make(chan end, 1)
+	go func() {
+		stdout, stderr, err := try(program, args...)
+		ended <- end{stdout + stderr, err}
+	}()
+	return func() (string, error) {
+		e := <-ended
+		return e.output, e.err
+	}
+}
+
+// life is what an ordinary container lives through.
+func (s *site) life(t *testing.T, c contender, n network) {
+	t.Helper()
+	s.unchanged(t)
+	id := c.start(t, "e2e-life", n.name)
+	first := s.attached(t, id)
+	n.pings(t, first, c.exec(t, id))
+	s.lanhook(t, "check", id)
+
+	c.restart(t, id)
+	second := s.attached(t, id)
+	if diff := cmp.Diff(first.Interfaces, second.Interfaces, cmpPrefix()); diff != "" {
+		t.Errorf("interfaces after a restart (-first +second):\n%s", diff)
+	}
+	n.pings(t, second, c.exec(t, id))
+
+	c.stop(t, id)
+	if !eventually(func() bool { return len(s.ls(t)) == 0 }) {
+		t.Errorf("records after the stop: %+v", s.ls(t))
+	}
+	c.remove(t, id)
+	s.gone(t)
+}
+
+// parent is the process that a process is a child of: a container's is its shim, a hook's is its runtime.
+func parent(t *testing.T, pid int) int {
+	t.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(data)
+	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
+	ppid, err := strconv.Atoi(fields[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ppid
+}
