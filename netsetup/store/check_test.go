@@ -202,12 +202,12 @@ func TestDamagedEntries(t *testing.T) {
 			want: `: the database is damaged at records "container-1\x00aaaaaaaaab": decode record: `,
 		},
 		{
-			name: "IP-28 record of another version", bucket: records, key: recordKey(good.Ref()), value: "\x02" + string(whole[1:]),
+			name: "IP-28 record of another version", bucket: records, key: recordKey(good.Ref()), value: "\x03" + string(whole[1:]),
 			read: func(tx *Tx) error { return tx.Delete(good.Ref()) }, version: true,
-			want: `: records "container-1\x00aaaaaaaaab": record version 2 cannot be read, this lanhook knows version 1`,
+			want: `: records "container-1\x00aaaaaaaaab": record version 3 cannot be read, this lanhook knows version 2`,
 		},
 		{
-			name: "IP-28 record that is none", bucket: records, key: recordKey(good.Ref()), value: "\x01none",
+			name: "IP-28 record that is none", bucket: records, key: recordKey(good.Ref()), value: "\x02none",
 			read: func(tx *Tx) error { return tx.Delete(good.Ref()) },
 			want: `: the database is damaged at records "container-1\x00aaaaaaaaab": decode record: `,
 		},
@@ -216,14 +216,14 @@ func TestDamagedEntries(t *testing.T) {
 			read: func(tx *Tx) error { _, err := tx.ByContainer(good.Container); return err }, want: "record and key differ",
 		},
 		{
-			name: "lease that is none", bucket: leases, key: good.Leases[0].key(), value: "\x01\x00\x00\x00\x00\x00\x00",
+			name: "lease that is none", bucket: leases, key: good.Leases[0].key(), value: "\x02\x00\x00\x00\x00\x00\x00",
 			read: func(tx *Tx) error { _, _, err := tx.Holder("apps", good.Leases[0].Addr); return err },
 			want: `damaged at leases "apps\x00a\n\x00\x00\x01": lease: scope is empty`,
 		},
 		{
-			name: "lease of another version", bucket: leases, key: good.Leases[0].key(), value: "\x02" + string(strayLease[1:]),
+			name: "lease of another version", bucket: leases, key: good.Leases[0].key(), value: "\x03" + string(strayLease[1:]),
 			read: func(tx *Tx) error { _, _, err := tx.Holder("apps", good.Leases[0].Addr); return err }, version: true,
-			want: `: leases "apps\x00a\n\x00\x00\x01": record version 2 cannot be read, this lanhook knows version 1`,
+			want: `: leases "apps\x00a\n\x00\x00\x01": record version 3 cannot be read, this lanhook knows version 2`,
 		},
 		{
 			name: "lease cut short", bucket: leases, key: good.Leases[0].key(), value: string(strayLease[:9]),
@@ -258,6 +258,17 @@ func TestDamagedEntries(t *testing.T) {
 			name: "interface of nobody", bucket: interfaces, key: interfaceKey(good.NetNS, "eth0"), value: "nobody",
 			read: func(tx *Tx) error { _, _, err := tx.InterfaceHolder(good.NetNS, "eth0"); return err },
 			want: "not a container and a record",
+		},
+		{
+			name: "interface of nobody, by namespace", bucket: interfaces, key: interfaceKey(good.NetNS, "eth0"), value: "nobody",
+			read: func(tx *Tx) error { _, err := tx.ByNamespace(good.NetNS); return err },
+			want: "not a container and a record",
+		},
+		{
+			name: "interface of a record that is gone", bucket: interfaces, key: interfaceKey(good.NetNS, "eth1"),
+			value: "gone\x00aaaaaaaaaa",
+			read:  func(tx *Tx) error { _, err := tx.ByNamespace(good.NetNS); return err },
+			want:  "there is no record gone/aaaaaaaaaa",
 		},
 	}
 	for _, test := range tests {
@@ -294,7 +305,7 @@ func TestDamagedEntries(t *testing.T) {
 func TestAllGoesOn(t *testing.T) {
 	s := newStore(t)
 	fill(t, s, 3)
-	update(t, s, func(tx *Tx) error { return tx.put(records, recordKey(testRecordRef(1)), []byte("\x01none")) })
+	update(t, s, func(tx *Tx) error { return tx.put(records, recordKey(testRecordRef(1)), []byte("\x02none")) })
 	var got []Record
 	damaged := 0
 	view(t, s, func(tx *Tx) error {

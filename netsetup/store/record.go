@@ -12,7 +12,7 @@ import (
 
 // Version is the version of the records that this package writes, and the only one that it reads. It changes when an
 // older lanhook could not undo a newer record, or the other way round.
-const Version = 1
+const Version = 2
 
 // Record is what one attach did, or is about to do, for one container. It is written before the first change, and all
 // that undoes the attach is in it.
@@ -33,7 +33,7 @@ type Record struct {
 	NetNS NetNS
 	// Process is the container's init, zero when unknown.
 	Process Process
-	// Writer is the process that attaches. A pending record whose writer is dead was cut off.
+	// Writer is the process that attaches, or detaches when the record is leaving. When it is dead, it was cut off.
 	Writer Process
 	// Runtime is the OCI runtime's name, "" when unknown.
 	Runtime string
@@ -46,6 +46,15 @@ type Record struct {
 	Leases []Lease
 	// Shared names the shared links that it uses.
 	Shared []string
+	// Guest names the files that were made for the container to read, "" for none.
+	Guest string
+	// Joined are the records of other containers of the namespace whose interfaces this container shares, none for one
+	// that has its interfaces to itself. They may be gone.
+	Joined []Ref
+	// Left says that the container has stopped, and that what it has is kept for those that joined it.
+	Left bool
+	// Sandbox says that the container is a pod's sandbox: with its end the whole pod has ended.
+	Sandbox bool
 }
 
 // Ref names a record.
@@ -70,6 +79,8 @@ const (
 	Pending State = iota + 1
 	// Attached means that all have been done.
 	Attached
+	// Leaving means that they are being undone, by the writer, where others might otherwise join the record meanwhile.
+	Leaving
 )
 
 // String is the state as it is written, "" for none.
@@ -79,6 +90,8 @@ func (s State) String() string {
 		return "pending"
 	case Attached:
 		return "attached"
+	case Leaving:
+		return "leaving"
 	}
 	return ""
 }
@@ -167,7 +180,7 @@ func (r *Record) fields(c *plan.Codec) {
 	c.Text(&r.ID)
 	c.Text(&r.Container)
 	c.Text(&r.Workload)
-	plan.Enum(c, &r.State, Attached)
+	plan.Enum(c, &r.State, Leaving)
 	c.Text(&r.BootID)
 	c.Uint(&r.Host.Inode)
 	c.Uint(&r.Host.Cookie)
@@ -183,6 +196,15 @@ func (r *Record) fields(c *plan.Codec) {
 	plan.List(c, &r.Interfaces, (*plan.Codec).Interface)
 	plan.List(c, &r.Leases, func(c *plan.Codec, l *Lease) { l.fields(c) })
 	plan.List(c, &r.Shared, (*plan.Codec).Text)
+	c.Text(&r.Guest)
+	plan.List(c, &r.Joined, func(c *plan.Codec, ref *Ref) { ref.fields(c) })
+	c.Flag(&r.Left)
+	c.Flag(&r.Sandbox)
+}
+
+func (r *Ref) fields(c *plan.Codec) {
+	c.Text(&r.Container)
+	c.Text(&r.ID)
 }
 
 func (p *Process) fields(c *plan.Codec) {
@@ -210,6 +232,11 @@ func (r *Record) validate() error {
 			return err
 		}
 	}
+	for _, ref := range r.Joined {
+		if err := ref.validate(); err != nil {
+			return err
+		}
+	}
 	for i := range r.Leases {
 		if err := r.Leases[i].validate(); err != nil {
 			return err
@@ -219,6 +246,13 @@ func (r *Record) validate() error {
 		}
 	}
 	return nil
+}
+
+func (r Ref) validate() error {
+	if !validID(r.ID) {
+		return fmt.Errorf("joined record %q is not the id of one", r.ID)
+	}
+	return checkName("joined container id", r.Container)
 }
 
 func validID(id string) bool {

@@ -16,6 +16,8 @@
 //	├── shared               name \0 container \0 id         → nothing
 //	└── interfaces           "c" netns cookie, interface     → container \0 id; cookie and inode are 8 bytes,
 //	                         "i" netns inode, interface        big-endian; by inode where the kernel has no cookies
+//	                         …, "/" container \0 id           → the same, for a record without interfaces; no interface
+//	                                                           has a slash in its name
 //
 // Every value begins with four bytes of checksum over key and value, and the sequence number of each bucket counts its
 // keys, so that damage is found and never read as data. A transaction takes the lock, opens the database, works,

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -24,15 +25,21 @@ func sharedKey(name string, ref Ref) []byte {
 	return append([]byte(name+"\x00"), recordKey(ref)...)
 }
 
-// interfaceKey is the key of an interface, nil for a namespace without identity.
-func interfaceKey(ns NetNS, ifname string) []byte {
-	var key []byte
+// namespaceKey is what the keys of all interfaces of a namespace begin with, nil for a namespace without identity.
+func namespaceKey(ns NetNS) []byte {
 	switch {
 	case ns.Cookie != 0:
-		key = binary.BigEndian.AppendUint64([]byte("c"), ns.Cookie)
+		return binary.BigEndian.AppendUint64([]byte("c"), ns.Cookie)
 	case ns.Inode != 0:
-		key = binary.BigEndian.AppendUint64([]byte("i"), ns.Inode)
-	default:
+		return binary.BigEndian.AppendUint64([]byte("i"), ns.Inode)
+	}
+	return nil
+}
+
+// interfaceKey is the key of an interface, nil for a namespace without identity.
+func interfaceKey(ns NetNS, ifname string) []byte {
+	key := namespaceKey(ns)
+	if key == nil {
 		return nil
 	}
 	return append(key, ifname...)
@@ -133,6 +140,43 @@ func (t *Tx) InterfaceHolder(ns NetNS, ifname string) (Ref, bool, error) {
 	return ref, true, nil
 }
 
+// ByNamespace are the records of one network namespace, by container, none when it has none: all that were put with its
+// identity, whether they have interfaces or not. It is one look-up, whatever the number of other namespaces. Like
+// [Tx.InterfaceHolder], it takes records of an earlier boot for those of this one.
+func (t *Tx) ByNamespace(ns NetNS) ([]Record, error) {
+	prefix := namespaceKey(ns)
+	if prefix == nil {
+		return nil, nil
+	}
+	seen := map[Ref]bool{}
+	var found []Record
+	for e, err := range t.scan(interfaces, prefix) {
+		if err != nil {
+			return nil, err
+		}
+		ref, err := parseRef(e.value)
+		if err != nil {
+			return nil, t.damaged(interfaces, e.key, err)
+		}
+		if seen[ref] {
+			continue
+		}
+		seen[ref] = true
+		r, ok, err := t.Record(ref)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			return nil, t.damaged(interfaces, e.key, fmt.Errorf("there is no record %s", ref))
+		}
+		found = append(found, r)
+	}
+	slices.SortFunc(found, func(a, b Record) int {
+		return cmp.Or(strings.Compare(a.Container, b.Container), strings.Compare(a.ID, b.ID))
+	})
+	return found, nil
+}
+
 // Put writes a record, new or in another form, with its leases, shared links and interfaces. What an earlier form had
 // and this one has not is given back. The error is an [*InUseError] when a lease or an interface is another record's;
 // nothing is written then.
@@ -227,6 +271,9 @@ func (t *Tx) unlink(old, r *Record) error {
 	return nil
 }
 
+// withoutInterface begins, in the place of an interface's name, the key of a record that has none.
+const withoutInterface = "/"
+
 type indexKey struct {
 	bucket string
 	key    []byte
@@ -245,6 +292,12 @@ func keys(r *Record) iter.Seq[indexKey] {
 			if key != nil && !yield(indexKey{interfaces, key}) {
 				return
 			}
+		}
+		if len(r.Interfaces) > 0 || r.ID == "" {
+			return
+		}
+		if key := interfaceKey(r.NetNS, withoutInterface+string(recordKey(r.Ref()))); key != nil {
+			yield(indexKey{interfaces, key})
 		}
 	}
 }

@@ -92,9 +92,11 @@ func TestPutRefuses(t *testing.T) {
 		{"NUL in container", func(r *Record) { r.Container = "a\x00b" }, `container id "a\x00b" has a NUL`},
 		{"long container", func(r *Record) { r.Container = strings.Repeat("a", maxName+1) }, "container id has 4097 bytes"},
 		{"no state", func(r *Record) { r.State = 0 }, "it has no state"},
-		{"unknown state", func(r *Record) { r.State = 3 }, "it has no state"},
+		{"unknown state", func(r *Record) { r.State = 4 }, "it has no state"},
 		{"NUL in shared link", func(r *Record) { r.Shared = []string{"\x00"} }, "has a NUL"},
 		{"interface without name", func(r *Record) { r.Interfaces[0].Name = "" }, "interface is empty"},
+		{"joined without id", func(r *Record) { r.Joined[0].ID = "" }, `joined record "" is not the id of one`},
+		{"joined without container", func(r *Record) { r.Joined[0].Container = "" }, "joined container id is empty"},
 		{"lease of another record", func(r *Record) { r.Leases[0].Record = testID(9) }, "belongs to another record"},
 		{"lease of another container", func(r *Record) { r.Leases[0].Container = "x" }, "belongs to another record"},
 		{"lease without scope", func(r *Record) { r.Leases[0].Scope = "" }, "scope is empty"},
@@ -208,6 +210,49 @@ func TestInterfaceHolder(t *testing.T) {
 			t.Errorf("holder %v of a deleted record's interface", ref)
 		}
 	})
+}
+
+// TestByNamespace puts records with and without interfaces into two namespaces, and takes them away again.
+func TestByNamespace(t *testing.T) {
+	s := newStore(t)
+	fill(t, s, 2)
+	ns := testRecord(1).NetNS
+	owner, member, extra := testRecord(1), testRecord(2), testRecord(3)
+	for _, r := range []*Record{&member, &extra} {
+		r.NetNS, r.Leases, r.Shared, r.Joined = ns, nil, nil, []Ref{owner.Ref()}
+	}
+	member.Interfaces = nil
+	extra.Interfaces[0].Name = "eth1"
+	second := extra.Interfaces[0]
+	second.Name = "eth2"
+	extra.Interfaces = append(extra.Interfaces, second)
+	expect := func(ns NetNS, want ...Record) {
+		t.Helper()
+		view(t, s, func(tx *Tx) error {
+			got, err := tx.ByNamespace(ns)
+			if d := diff(want, got); err != nil || d != "" {
+				t.Errorf("error %v, records (-want +got):\n%s", err, d)
+			}
+			return nil
+		})
+	}
+	expect(ns, owner)
+	update(t, s, func(tx *Tx) error { return errors.Join(tx.Put(member), tx.Put(extra)) })
+	expect(ns, owner, member, extra)
+	expect(testRecord(0).NetNS, testRecord(0))
+	expect(NetNS{Inode: ns.Inode, Cookie: 1})
+	expect(NetNS{})
+
+	// One gets an interface, and one loses all that it has.
+	member.Interfaces, extra.Interfaces = []plan.Interface{second}, nil
+	member.Interfaces[0].Name = "eth3"
+	update(t, s, func(tx *Tx) error { return errors.Join(tx.Put(member), tx.Put(extra)) })
+	expect(ns, owner, member, extra)
+	update(t, s, func(tx *Tx) error { return errors.Join(tx.Delete(owner.Ref()), tx.Delete(extra.Ref())) })
+	expect(ns, member)
+	update(t, s, func(tx *Tx) error { return tx.Delete(member.Ref()) })
+	expect(ns)
+	checkDatabase(t, s)
 }
 
 func TestLeases(t *testing.T) {
