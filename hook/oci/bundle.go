@@ -48,16 +48,13 @@ const (
 	NetNSPath
 )
 
-// configFile is the name of a bundle's configuration.
-const configFile = "config.json"
-
 // ReadBundle reads config.json in dir. Fields that lanhook does not need are not looked at. Errors are an [*Error], for
 // a file that is missing (then it is also an [fs.ErrNotExist]), no regular file, larger than 16 MiB or not a JSON object.
 func ReadBundle(dir string) (Bundle, error) {
-	file, err := configOf(dir)
-	if err != nil {
-		return Bundle{}, err
+	if dir == "" {
+		return Bundle{}, &Error{Doing: "read the bundle", Why: "the runtime told no folder"}
 	}
+	file := filepath.Join(dir, "config.json")
 	data, err := readConfig(file)
 	if err != nil {
 		return Bundle{}, readError(file, err)
@@ -65,27 +62,18 @@ func ReadBundle(dir string) (Bundle, error) {
 	return ParseBundle(file, data)
 }
 
-// ReadConfig gives config.json in dir as it is, to be edited. Errors are as those of [ReadBundle], and a symbolic link is
+// ReadConfig gives the text of a config.json, to be edited. Errors are as those of [ReadBundle], and a symbolic link is
 // one too: the edit would replace the link.
-func ReadConfig(dir string) (file string, data []byte, err error) {
-	if file, err = configOf(dir); err != nil {
-		return "", nil, err
-	}
+func ReadConfig(file string) ([]byte, error) {
 	f, err := openConfig(file)
 	if err != nil {
-		return "", nil, readError(file, err)
+		return nil, readError(file, err)
 	}
-	if data, err = readAll(f); err != nil {
-		return "", nil, readError(file, err)
+	data, err := readAll(f)
+	if err != nil {
+		return nil, readError(file, err)
 	}
-	return file, data, nil
-}
-
-func configOf(dir string) (string, error) {
-	if dir == "" {
-		return "", &Error{Doing: "read the bundle", Why: "the runtime told no folder"}
-	}
-	return filepath.Join(dir, configFile), nil
+	return data, nil
 }
 
 func readError(file string, err error) error {

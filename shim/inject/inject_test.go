@@ -1,0 +1,230 @@
+package inject
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/lanhook/lanhook/hook/oci"
+)
+
+// bundle makes a bundle with that config.json.
+func bundle(t *testing.T, config string) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func options() Options { return Options{Lanhook: "/opt/lanhook", Timeout: 30 * time.Second} }
+
+// inject does all that the wrapper does, and gives the config.json that there is then.
+func inject(t *testing.T, dir string, o Options) (text string, edited oci.Edited, err error) {
+	t.Helper()
+	c, err := Read(dir, o.Defaults)
+	if err != nil {
+		return "", oci.Edited{}, err
+	}
+	if c.Asks() {
+		e, err := c.Edits(o)
+		if err != nil {
+			return "", oci.Edited{}, err
+		}
+		if edited, err = c.Write(e); err != nil {
+			return "", oci.Edited{}, err
+		}
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	return string(data), edited, err
+}
+
+const (
+	own   = `"linux":{"namespaces":[{"type":"network"}]}`
+	asked = `{"annotations":{"io.lanhook.network":"lan"},` + own + `}`
+)
+
+func TestUntouched(t *testing.T) {
+	lan := map[string]string{"io.lanhook.network": "lan"}
+	for _, tt := range []struct {
+		name, config string
+		defaults     map[string]string
+	}{
+		{"no annotations", `{ }`, nil},
+		{"others' annotations", `{"annotations":{"io.lanhooks":"x","x.io.lanhook.network":"lan"}}`, nil},
+		{"hooks of ours that somebody put there", `{"hooks":{"poststop":[{"path":"/x/lanhook","args":["lanhook","hook","poststop"]}]}}`, nil},
+		{"defaults, but the host's network", `{"linux":{"namespaces":[{"type":"pid"}]}}`, lan},
+		{"defaults, but the host's network by a path", `{"linux":{"namespaces":[{"type":"network","path":"/proc/self/ns/net"}]}}`, lan},
+		{"no linux", `{}`, lan},
+		{"empty defaults", `{` + own + `}`, map[string]string{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := bundle(t, tt.config)
+			file := filepath.Join(dir, "config.json")
+			before, err := os.Stat(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o := options()
+			o.Defaults = tt.defaults
+			text, _, err := inject(t, dir, o)
+			if err != nil || text != tt.config {
+				t.Errorf("got %s, %v", text, err)
+			}
+			// Not even written anew.
+			if after, err := os.Stat(file); err != nil || !os.SameFile(before, after) || after.ModTime() != before.ModTime() {
+				t.Errorf("the file was written: %v, %v", after, err)
+			}
+		})
+	}
+}
+
+func TestInject(t *testing.T) {
+	type hook struct {
+		Path    string
+		Args    []string
+		Env     []string
+		Timeout int
+	}
+	type config struct {
+		Annotations map[string]string
+		Hooks       map[string][]hook
+	}
+	env := []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	hooks := func(timeout int, args ...string) map[string][]hook {
+		all := map[string][]hook{}
+		for _, stage := range []string{"createRuntime", "poststop"} {
+			words := append([]string{"lanhook", "hook", stage, "--by", "lanhook-runtime"}, args...)
+			all[stage] = []hook{{"/opt/lanhook", words, env, timeout}}
+		}
+		return all
+	}
+	lan := map[string]string{"io.lanhook.network": "lan"}
+	for _, tt := range []struct {
+		name, config string
+		change       func(o *Options)
+		want         config
+	}{
+		{"annotation", asked, func(*Options) {}, config{lan, hooks(30)}},
+		{"flags", asked, func(o *Options) { o.Policy, o.StateDir = "/p", "/s" }, config{lan, hooks(30, "--policy", "/p", "--state-dir", "/s")}},
+		{"timeout", asked, func(o *Options) { o.Timeout = 10 * time.Second }, config{lan, hooks(10, "--timeout", "6s")}},
+		{"longest timeout", asked, func(o *Options) { o.Timeout = 4 * time.Minute }, config{lan, hooks(240, "--timeout", "2m40s")}},
+		{"defaults", `{` + own + `}`, func(o *Options) { o.Defaults = lan }, config{lan, hooks(30)}},
+		{
+			"defaults and others' annotations", `{"annotations":{"a":"b"},` + own + `}`, func(o *Options) { o.Defaults = lan },
+			config{map[string]string{"a": "b", "io.lanhook.network": "lan"}, hooks(30)},
+		},
+		{
+			"defaults are no addition", `{"annotations":{"io.lanhook.name":"x"},` + own + `}`, func(o *Options) { o.Defaults = lan },
+			config{map[string]string{"io.lanhook.name": "x"}, hooks(30)},
+		},
+		{
+			"annotation and the host's network: the hook tells", `{"annotations":{"io.lanhook.network":"lan"}}`, func(*Options) {},
+			config{lan, hooks(30)},
+		},
+		{
+			"defaults in another's namespace", `{"linux":{"namespaces":[{"type":"network","path":"/no/such"}]}}`,
+			func(o *Options) { o.Defaults = lan },
+			config{lan, hooks(30)},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := bundle(t, tt.config)
+			o := options()
+			tt.change(&o)
+			text, edited, err := inject(t, dir, o)
+			if err != nil || edited.Change != oci.Added || edited.By != "" {
+				t.Fatalf("%+v, %v", edited, err)
+			}
+			var got config
+			if err := json.Unmarshal([]byte(text), &got); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("-want +got\n%s", diff)
+			}
+			again, edited, err := inject(t, dir, o)
+			if err != nil || again != text || edited.Change != oci.Unchanged || edited.By != oci.ByRuntime {
+				t.Errorf("again: %s, %+v, %v", again, edited, err)
+			}
+		})
+	}
+}
+
+// TestReplaced: hooks of another version, or from another place, are found and replaced, and it is known who put them
+// there.
+func TestReplaced(t *testing.T) {
+	config := `{"annotations":{"io.lanhook.network":"lan"},"hooks":{"prestart":[{"path":"/old/lanhook","args":["lanhook","hook","prestart"]}],` +
+		`"poststop":[{"path":"/bin/other"},{"path":"/old/lanhook","args":["lanhook","hook","poststop","--by","nri"]}]}}`
+	text, edited, err := inject(t, bundle(t, config), options())
+	if err != nil || edited.Change != oci.Updated || edited.By != oci.BySetup {
+		t.Errorf("%+v, %v", edited, err)
+	}
+	if strings.Contains(text, "/old/") || strings.Count(text, "/opt/lanhook") != 2 || !strings.Contains(text, "/bin/other") {
+		t.Errorf("got %s", text)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	for _, tt := range []struct{ name, config, want string }{
+		{"unknown annotation", `{"annotations":{"io.lanhook.netwrk":"lan"}}`, "annotation io.lanhook.netwrk: there is no such annotation"},
+		{"bad annotation", `{"annotations":{"io.lanhook.network":"lan,ip=x"}}`, "annotation io.lanhook.network: ip \"x\":"},
+		{"not JSON", `{"annotations"`, "it is cut off after 14 bytes"},
+		{"a list", `[]`, "it is JSON, but not an object"},
+		{"hooks of another kind", `{"annotations":{"io.lanhook.network":"lan"},"hooks":[]}`, "its hooks are no object"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := bundle(t, tt.config)
+			_, _, err := inject(t, dir, options())
+			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("got %v, want %s", err, tt.want)
+			}
+			if data, err := os.ReadFile(filepath.Join(dir, "config.json")); err != nil || string(data) != tt.config {
+				t.Errorf("the file has changed: %s, %v", data, err)
+			}
+		})
+	}
+}
+
+func FuzzEdits(f *testing.F) {
+	f.Add([]byte(asked))
+	f.Add([]byte(`{"annotations":{"io.lanhook.publish":"80"},"hooks":{"poststop":[{"path":"/bin/other"}]}}`))
+	f.Add([]byte(`{ "linux":{"namespaces":[ {"type":"network","path":""} ]} , "annotations":null}`))
+	defaults := map[string]string{"io.lanhook.network": "lan"}
+	f.Fuzz(func(t *testing.T, config []byte) {
+		dir := bundle(t, string(config))
+		c, err := Read(dir, defaults)
+		if err != nil || !c.Asks() {
+			return
+		}
+		o := options()
+		o.Defaults = defaults
+		e, err := c.Edits(o)
+		if err != nil {
+			return
+		}
+		once, err := e.Apply(c.Config)
+		if err != nil {
+			return
+		}
+		after, err := oci.ParseBundle("config.json", once.Config)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, once.Config)
+		}
+		if diff := cmp.Diff(c.Annotations(), after.Annotations); diff != "" {
+			t.Errorf("annotations: -want +got\n%s", diff)
+		}
+		// What the runtime tells the hook is what was read here, so the second time there are no defaults to add.
+		e.Annotations = nil
+		if twice, err := e.Apply(once.Config); err != nil || !bytes.Equal(once.Config, twice.Config) {
+			t.Errorf("a second edit: %v\n%s\n%s", err, once.Config, twice.Config)
+		}
+	})
+}

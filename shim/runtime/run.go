@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/lanhook/lanhook/shim/config"
+	"github.com/lanhook/lanhook/shim/inject"
+)
+
+// run becomes the real runtime, after it has edited the bundle where there is something to edit. It comes back only with
+// an exit code: when that was not possible, which it has said on stderr and in the runtime's log.
+func run(args, env []string, stderr io.Writer, file string) int {
+	c, err := parse(args)
+	if err == nil {
+		err = c.become(env, file)
+	}
+	c.report(stderr, err)
+	return 1
+}
+
+// become does not come back, unless with an error.
+func (c call) become(env []string, file string) error {
+	cfg, cfgErr := config.Load(file)
+	chosen, profileErr := cfg.Choose(c.profile)
+	self, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	runtime, err := config.FindRuntime(chosen.Runtime, self)
+	if err != nil {
+		// Which of the two is to be mended first is clear.
+		if cfgErr != nil {
+			return cfgErr
+		}
+		return err
+	}
+	if c.creates() {
+		if err := c.prepare(runtime, chosen, cfgErr, profileErr); err != nil {
+			return err
+		}
+	}
+	if err := syscall.Exec(runtime, append([]string{runtime}, c.args...), env); err != nil { //nolint:gosec // G204: that is what it is for
+		return fmt.Errorf("run the real runtime %s: %w", runtime, err)
+	}
+	return nil
+}
+
+// prepare edits the bundle of a container that asks for something. One that asks for nothing is not touched, whatever
+// is wrong with runtime.toml; but who names a profile asks.
+func (c call) prepare(runtime string, cfg config.Config, cfgErr, profileErr error) error {
+	t, err := c.target(mannerOf(runtime))
+	if err != nil {
+		return err
+	}
+	dir, err := filepath.Abs(t.bundle)
+	if err != nil {
+		return fmt.Errorf("find the bundle %.80q: %w", t.bundle, err)
+	}
+	box, err := c.read(t, dir, cfg)
+	switch {
+	case err != nil:
+		return err
+	case c.profile != "" && cfgErr != nil:
+		return cfgErr
+	case profileErr != nil:
+		return profileErr
+	case !box.Asks():
+		return nil
+	case cfgErr != nil:
+		return cfgErr
+	}
+	this, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	lanhook, err := config.FindLanhook(cfg.Lanhook, this)
+	if err != nil {
+		return err
+	}
+	edits, err := box.Edits(inject.Options{
+		Lanhook: lanhook, Policy: cfg.Policy, StateDir: cfg.StateDir, Timeout: cfg.Timeout, Defaults: cfg.Annotations,
+	})
+	if err != nil {
+		return err
+	}
+	_, err = box.Write(edits)
+	return err
+}
+
+// read reads the container's configuration. One that is not the bundle's config.json may ask for nothing: the hook and
+// whoever cleans up look for it in the bundle.
+func (c call) read(t target, dir string, cfg config.Config) (inject.Container, error) {
+	box, err := inject.Read(dir, cfg.Annotations)
+	if t.config == "" || t.config == "config.json" {
+		return box, err
+	}
+	file, err := filepath.Abs(t.config)
+	if err != nil || file == filepath.Join(dir, "config.json") {
+		return box, err
+	}
+	box, err = inject.ReadFile(dir, file, cfg.Annotations)
+	if err == nil && box.Asks() {
+		err = fmt.Errorf("--config %s: a container with annotations of lanhook's must have its configuration in the bundle", file)
+	}
+	return box, err
+}
