@@ -26,7 +26,7 @@ MANPAGES := $(wildcard packaging/man/*.[0-9])
 
 # What the targets below need on Debian beside Go, and what `make bench` compares with.
 PACKAGES := gcc libc6-dev git runc crun podman conmon busybox-static iproute2 nftables iputils-ping procps shellcheck \
-	mandoc netavark containernetworking-plugins iptables libdevmapper1.02.1
+	mandoc netavark containernetworking-plugins iptables libdevmapper1.02.1 patchelf
 
 # Packages by lane, asked for when a target needs them. Everything beside the code and in these folders of tests/ runs
 # without root; the others below tests/ need it. ./tests itself is the target imports.

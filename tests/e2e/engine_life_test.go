@@ -23,7 +23,7 @@ type contender interface {
 	exec(t *testing.T, id string) func(args ...string)
 	restart(t *testing.T, id string)
 	stop(t *testing.T, id string)
-	// remove removes a container that may be running, have stopped, or never have started.
+	// remove removes a container, by its name or id, that may be running, have stopped, or never have started.
 	remove(t *testing.T, id string)
 	// pid is the container's first process.
 	pid(t *testing.T, id string) int
@@ -49,7 +49,7 @@ func begin(program string, args ...string) func() (string, error) {
 // life is what an ordinary container lives through.
 func (s *site) life(t *testing.T, c contender, n network) {
 	t.Helper()
-	s.unchanged(t)
+	s.unchanged(t, c, "e2e-life")
 	id := c.start(t, "e2e-life", n.name)
 	first := s.attached(t, id)
 	n.pings(t, first, c.exec(t, id))

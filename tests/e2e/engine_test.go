@@ -135,18 +135,27 @@ func (s *site) runtime(t *testing.T, path, profiles string) {
 	write(t, "/etc/lanhook/runtime.toml", text)
 }
 
-// unchanged compares the host before and after a test that shares its engine with others.
-func (s *site) unchanged(t *testing.T) {
+// unchanged compares the host before and after a test that shares its engine with others. The containers of one that
+// failed are removed, or they would fail the others too.
+func (s *site) unchanged(t *testing.T, c contender, names ...string) {
 	t.Helper()
 	before := s.snapshot(t)
-	t.Cleanup(func() { s.same(t, before) })
+	t.Cleanup(func() {
+		s.same(t, before)
+		if t.Failed() {
+			for _, name := range names {
+				c.remove(t, name)
+			}
+			s.lanhook(t, "gc")
+		}
+	})
 }
 
-// runtimePath is the runtime that an engine is tested with: the newer engines with a newer runc.
+// runtimePath is the runtime that an engine is tested with. Those of Debian do not know what newer engines ask for.
 func (s *site) runtimePath(t *testing.T, e engine, program string) string {
 	t.Helper()
-	if program == "runc" && !e.old() {
-		return newEngine(t, "runc", "").program(program)
+	if !e.old() {
+		return newEngine(t, program, "").program(program)
 	}
 	path, err := exec.LookPath(program)
 	if err != nil {
@@ -185,7 +194,7 @@ func newEngine(t *testing.T, name, prefix string) engine {
 	return engine{}
 }
 
-// old says that it is Debian's, made for the runc of its time.
+// old says that the engine is of the age of Debian's runtimes.
 func (e engine) old() bool { return e.version == "1.6.20" || e.version == "20.10.24" }
 
 // program is the path of one of the engine's programs.
