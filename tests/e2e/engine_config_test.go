@@ -4,11 +4,11 @@ package e2e
 
 import "fmt"
 
-// podNetwork is what CNI gives a pod before lanhook does: eth0, without a default route.
+// podNetwork is what CNI gives a pod before lanhook does: eth0, without a default route, and nothing that stays.
 const podNetwork = `{
   "cniVersion": "0.4.0", "name": "e2e",
   "plugins": [{
-    "type": "ptp", "ipMasq": false,
+    "type": "macvlan", "master": "p0",
     "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.88.0.0/24"}]], "dataDir": "/var/lib/cni"}
   }]
 }
@@ -52,7 +52,8 @@ func handlers(plugin string) string {
       container_annotations = ["io.lanhook.*"]
 `
 	table := fmt.Sprintf("    [plugins.%q.containerd.runtimes.", plugin)
-	return table + "shim]\n      runtime_type = \"" + shimName + "\"\n" + lists +
+	return fmt.Sprintf("  [plugins.%q.containerd]\n    default_runtime_name = \"shim\"\n", plugin) +
+		table + "shim]\n      runtime_type = \"" + shimName + "\"\n" + lists +
 		table + "BinaryName]\n      runtime_type = \"" + runcName + "\"\n" + lists +
 		table + "BinaryName.options]\n        BinaryName = \"" + runtimeName + "\"\n"
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 )
@@ -63,11 +62,11 @@ type ctr struct {
 	flags []string
 }
 
-// ways are the two ways to lanhook in containerd, by their names.
-func (c *containerd) ways() map[string]contender {
-	return map[string]contender{
-		"shim":       &ctr{c, []string{"--runtime", shimName}},
-		"BinaryName": &ctr{c, []string{"--runtime", runcName, "--runc-binary", runtimeName}},
+// ways are the two ways to lanhook in containerd.
+func (c *containerd) ways() []way {
+	return []way{
+		{"shim", &ctr{c, []string{"--runtime", shimName}}},
+		{"BinaryName", &ctr{c, []string{"--runtime", runcName, "--runc-binary", runtimeName}}},
 	}
 }
 
@@ -115,34 +114,19 @@ func (c *ctr) remove(t *testing.T, id string) {
 	}
 }
 
-func (c *ctr) pid(t *testing.T, id string) int {
-	t.Helper()
-	for line := range strings.Lines(c.ctr(t, "task", "ls")) {
-		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == id {
-			pid, err := strconv.Atoi(fields[1])
-			if err != nil {
-				t.Fatal(err)
-			}
-			return pid
-		}
-	}
-	t.Fatalf("ctr task ls has no %s", id)
-	return 0
-}
+// clears says whether the engine removes what is left of a container whose process has ended. ctr leaves it to its user.
+func (c *ctr) clears() bool { return false }
+
+func (c *ctr) survives() bool { return true }
 
 func TestEngineCtr(t *testing.T) {
 	for _, version := range containerdVersions() {
 		t.Run(version, func(t *testing.T) {
 			s := newSite(t)
 			c := s.startContainerd(t, version)
-			for way, contender := range c.ways() {
-				for _, program := range runtimes() {
-					s.runtime(t, s.runtimePath(t, c.engine, program), "")
-					for _, n := range networks() {
-						t.Run(way+" "+program+" "+n.name, func(t *testing.T) { s.life(t, contender, n) })
-					}
-				}
-			}
+			s.lives(t, c.engine, c.ways())
+			s.deaths(t, c.engine, c.ways())
+			s.engineDeaths(t, c.daemon, c.ways())
 		})
 	}
 }

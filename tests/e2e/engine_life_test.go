@@ -3,9 +3,6 @@
 package e2e
 
 import (
-	"fmt"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -25,8 +22,16 @@ type contender interface {
 	stop(t *testing.T, id string)
 	// remove removes a container, by its name or id, that may be running, have stopped, or never have started.
 	remove(t *testing.T, id string)
-	// pid is the container's first process.
-	pid(t *testing.T, id string) int
+	// clears says whether the engine calls poststop by itself when the container's process has ended.
+	clears() bool
+	// survives says whether the container goes on when the engine is killed and started again.
+	survives() bool
+}
+
+// way is a contender and its name in tests.
+type way struct {
+	name string
+	contender
 }
 
 // begin runs a program on its own time.
@@ -43,6 +48,19 @@ func begin(program string, args ...string) func() (string, error) {
 	return func() (string, error) {
 		e := <-ended
 		return e.output, e.err
+	}
+}
+
+// lives runs the matrix of an engine: each way to lanhook, with each runtime, on each network.
+func (s *site) lives(t *testing.T, e engine, ways []way) {
+	t.Helper()
+	for _, w := range ways {
+		for _, program := range runtimes() {
+			s.runtime(t, s.runtimePath(t, e, program))
+			for _, n := range networks() {
+				t.Run(strings.Join([]string{w.name, program, n.name}, " "), func(t *testing.T) { s.life(t, w, n) })
+			}
+		}
 	}
 }
 
@@ -68,20 +86,4 @@ func (s *site) life(t *testing.T, c contender, n network) {
 	}
 	c.remove(t, id)
 	s.gone(t)
-}
-
-// parent is the process that a process is a child of: a container's is its shim, a hook's is its runtime.
-func parent(t *testing.T, pid int) int {
-	t.Helper()
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := string(data)
-	fields := strings.Fields(text[strings.LastIndexByte(text, ')')+1:])
-	ppid, err := strconv.Atoi(fields[1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ppid
 }

@@ -129,9 +129,9 @@ func endAll() {
 }
 
 // runtime writes runtime.toml: which runtime lanhook-runtime stands for, and where policy and state are.
-func (s *site) runtime(t *testing.T, path, profiles string) {
+func (s *site) runtime(t *testing.T, path string) {
 	t.Helper()
-	text := fmt.Sprintf("version = 1\nruntime = %q\npolicy = %q\nstate-dir = %q\n%s", path, s.policy, s.state, profiles)
+	text := fmt.Sprintf("version = 1\nruntime = %q\npolicy = %q\nstate-dir = %q\n%s", path, s.policy, s.state, profileText())
 	write(t, "/etc/lanhook/runtime.toml", text)
 }
 

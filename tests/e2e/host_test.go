@@ -60,7 +60,8 @@ parent      = "p9"
 parent-wait = "15s"
 
   [[network.waiting.subnet]]
-  subnet = "10.78.0.0/24"
+  subnet  = "10.78.0.0/24"
+  gateway = "10.78.0.254"
 
 [[rule]]
 name     = "all"

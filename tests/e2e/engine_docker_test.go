@@ -1,0 +1,154 @@
+//go:build linux
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+// docker starts containers by Docker's command line, in one way to lanhook.
+type docker struct {
+	*site
+	cli string
+	// flags say which runtime. Without any, a container gets the runtime that has its annotation in a profile of
+	// runtime.toml: Docker knows annotations only since 24.
+	flags []string
+}
+
+// dockerVersions are Docker's versions and the containerd of their age.
+func dockerVersions() []struct{ docker, containerd string } {
+	return []struct{ docker, containerd string }{{"20.10", "1.6"}, {"26.1", "1.7"}, {"2.0.0-beta", "2.4"}}
+}
+
+// profiles are the annotations that have a profile in runtime.toml, and a runtime of Docker's that chooses it.
+func profiles() []string { return []string{"lan", "apps", "waiting", "nosuch"} }
+
+func profileText() string {
+	var text strings.Builder
+	for _, name := range profiles() {
+		fmt.Fprintf(&text, "[profile.%s.annotations]\n%q = %q\n", name, dockerKey, name+dockerRoute)
+	}
+	return text.String()
+}
+
+// Docker makes an eth0 and a default route of its own. There our interface is lan0, and a default route is asked for.
+const (
+	dockerKey   = "io.lanhook.network"
+	dockerRoute = ",default-route=true"
+)
+
+// startDocker starts dockerd without anything that would change the host: no bridge, no firewall, no forwarding.
+func (s *site) startDocker(t *testing.T, e engine) *daemon {
+	t.Helper()
+	runtimes := map[string]any{"lanhook": map[string]any{"path": runtimeName}}
+	for _, name := range profiles() {
+		runtimes["lanhook-"+name] = map[string]any{
+			"path": runtimeName, "runtimeArgs": []string{"--lanhook-profile=" + name},
+		}
+	}
+	config := encode(t, map[string]any{
+		"bridge": "none", "iptables": false, "ip6tables": false, "ip-forward": false, "userland-proxy": false,
+		"cgroup-parent": os.Getenv(group), "runtimes": runtimes,
+		"exec-opts": []string{"native.cgroupdriver=cgroupfs"}, "containerd": "/run/containerd/containerd.sock",
+	})
+	if err := makeDirs("/etc/docker"); err != nil {
+		t.Fatal(err)
+	}
+	write(t, "/etc/docker/daemon.json", string(config))
+	cli := newEngine(t, "docker-cli", "").program("docker")
+	d := s.start(t, e, "dockerd", func() error {
+		_, stderr, err := try(cli, "version")
+		if err != nil {
+			return fmt.Errorf("docker version: %w: %s", err, stderr)
+		}
+		return nil
+	})
+	run(t, cli, "load", "--input", s.image)
+	return d
+}
+
+func (s *site) dockerWays(t *testing.T, e engine) []way {
+	t.Helper()
+	cli := newEngine(t, "docker-cli", "").program("docker")
+	if e.old() {
+		return []way{{"profile", &docker{s, cli, nil}}}
+	}
+	return []way{
+		{"runtime", &docker{s, cli, []string{"--runtime", "lanhook"}}},
+		{"shim", &docker{s, cli, []string{"--runtime", shimName}}},
+		{"profile", &docker{s, cli, nil}},
+	}
+}
+
+func (d *docker) docker(t *testing.T, args ...string) string {
+	t.Helper()
+	return strings.TrimSpace(run(t, d.cli, args...))
+}
+
+func (d *docker) args(name, annotation string) []string {
+	args := []string{
+		"run", "--detach", "--name", name, "--network", "none",
+		"--security-opt", "seccomp=unconfined", // the newer runc is built without it
+	}
+	if len(d.flags) == 0 {
+		args = append(args, "--runtime", "lanhook-"+annotation)
+	} else {
+		args = append(append(args, d.flags...), "--annotation", dockerKey+"="+annotation+dockerRoute)
+	}
+	return append(args, "busybox:e2e")
+}
+
+func (d *docker) start(t *testing.T, name, annotation string) string {
+	t.Helper()
+	return d.docker(t, d.args(name, annotation)...)
+}
+
+func (d *docker) begin(name, annotation string) func() (string, error) {
+	return begin(d.cli, d.args(name, annotation)...)
+}
+
+func (d *docker) exec(t *testing.T, id string) func(args ...string) {
+	t.Helper()
+	return func(args ...string) {
+		t.Helper()
+		d.docker(t, append([]string{"exec", id}, args...)...)
+	}
+}
+
+func (d *docker) restart(t *testing.T, id string) {
+	t.Helper()
+	d.docker(t, "restart", "--time", "0", id)
+}
+
+func (d *docker) stop(t *testing.T, id string) {
+	t.Helper()
+	d.docker(t, "stop", "--time", "0", id)
+}
+
+func (d *docker) remove(t *testing.T, id string) {
+	t.Helper()
+	d.docker(t, "rm", "--force", id)
+}
+
+func (d *docker) clears() bool { return true }
+
+// survives is what Docker's setting live-restore would change.
+func (d *docker) survives() bool { return false }
+
+func TestEngineDocker(t *testing.T) {
+	for _, version := range dockerVersions() {
+		t.Run(version.docker, func(t *testing.T) {
+			s := newSite(t)
+			s.startContainerd(t, version.containerd)
+			e := newEngine(t, "docker", version.docker)
+			d := s.startDocker(t, e)
+			ways := s.dockerWays(t, e)
+			s.lives(t, e, ways)
+			s.deaths(t, e, ways)
+			s.engineDeaths(t, d, ways)
+		})
+	}
+}
