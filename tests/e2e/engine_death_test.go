@@ -18,6 +18,7 @@ func (s *site) deaths(t *testing.T, e engine, ways []way) {
 		for _, program := range runtimes() {
 			s.runtime(t, s.runtimePath(t, e, program))
 			name := w.name + " " + program + " kill "
+			t.Run(w.name+" "+program+" refused", func(t *testing.T) { s.refused(t, w, program) })
 			t.Run(name+"process", func(t *testing.T) { s.killProcess(t, w) })
 			t.Run(name+"shim", func(t *testing.T) { s.killShim(t, w) })
 			t.Run(name+"runtime", func(t *testing.T) { s.killRuntime(t, w) })

@@ -90,7 +90,7 @@ func (d *docker) docker(t *testing.T, args ...string) string {
 
 func (d *docker) args(name, annotation string) []string {
 	args := []string{
-		"run", "--detach", "--name", name, "--network", "none",
+		"run", "--detach", "--name", name, "--network", "none", "--stop-timeout", "1",
 		"--security-opt", "seccomp=unconfined", // the newer runc is built without it
 	}
 	if len(d.flags) == 0 {

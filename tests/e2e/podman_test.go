@@ -29,23 +29,30 @@ func newPodman(t *testing.T, runtime string) *podman {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conf := filepath.Join(h.dir, "containers.conf")
-	// No limits that this machine may not raise, and no network or log of podman's.
-	write(t, conf, "[containers]\ndefault_ulimits = []\nlog_driver = \"k8s-file\"\n"+
-		"[engine]\nevents_logger = \"none\"\ncgroup_manager = \"cgroupfs\"\nlock_type = \"file\"\n")
-	t.Setenv("CONTAINERS_CONF", conf)
+	p := &podman{host: h, root: rootfs(t, h.dir), flags: podmanFlags(t, h, path)}
 	hooks := filepath.Join(h.dir, "hooks.d")
 	h.lanhook(t, "setup", "podman", "--dir", hooks, "--policy", h.policy)
-	p := &podman{host: h, root: rootfs(t, h.dir), flags: []string{
-		"--root", filepath.Join(h.dir, "storage"), "--runroot", filepath.Join(h.dir, "run"),
-		"--tmpdir", filepath.Join(h.dir, "tmp"), "--storage-driver", "vfs", "--runtime", path, "--hooks-dir", hooks,
-	}}
+	p.flags = append(p.flags, "--hooks-dir", hooks)
 	t.Cleanup(func() {
 		if t.Failed() {
 			p.run(t, "rm", "--all", "--force", "--depend", "--time", "0")
 		}
 	})
 	return p
+}
+
+// podmanFlags are those of a podman with its own storage, and without limits that this machine may not raise, and without
+// a network or log of podman's.
+func podmanFlags(t *testing.T, h *host, runtime string) []string {
+	t.Helper()
+	conf := filepath.Join(h.dir, "containers.conf")
+	write(t, conf, "[containers]\ndefault_ulimits = []\nlog_driver = \"k8s-file\"\n"+
+		"[engine]\nevents_logger = \"none\"\ncgroup_manager = \"cgroupfs\"\nlock_type = \"file\"\n")
+	t.Setenv("CONTAINERS_CONF", conf)
+	return []string{
+		"--root", filepath.Join(h.dir, "storage"), "--runroot", filepath.Join(h.dir, "run"),
+		"--tmpdir", filepath.Join(h.dir, "tmp"), "--storage-driver", "vfs", "--runtime", runtime,
+	}
 }
 
 func (p *podman) run(t *testing.T, args ...string) string {
@@ -56,6 +63,10 @@ func (p *podman) run(t *testing.T, args ...string) string {
 // start starts a container that sleeps, and gives its id.
 func (p *podman) start(t *testing.T, name string, annotations ...string) string {
 	t.Helper()
+	return p.run(t, p.startArgs(name, annotations...)...)
+}
+
+func (p *podman) startArgs(name string, annotations ...string) []string {
 	args := []string{
 		"run", "--detach", "--name", name, "--cgroup-parent", os.Getenv(group), "--network", "none", "--cap-add", "NET_RAW",
 		"--stop-timeout", "0",
@@ -63,7 +74,7 @@ func (p *podman) start(t *testing.T, name string, annotations ...string) string 
 	for _, a := range annotations {
 		args = append(args, "--annotation", a)
 	}
-	return p.run(t, append(args, "--rootfs", p.root, "/bin/sleep", "1000")...)
+	return append(args, "--rootfs", p.root, "/bin/sleep", "1000")
 }
 
 func (p *podman) exec(t *testing.T, name string) func(args ...string) {

@@ -1,0 +1,59 @@
+//go:build linux
+
+package e2e
+
+import (
+	"slices"
+	"testing"
+)
+
+// podmanRuntime is podman with lanhook-runtime as its runtime and without hooks of its own. Then poststop is the runtime's
+// to call, not podman's.
+type podmanRuntime struct{ *podman }
+
+func (p *podmanRuntime) start(t *testing.T, name, annotation string) string {
+	t.Helper()
+	return p.podman.start(t, name, p.quote(annotation))
+}
+
+// quote keeps podman from cutting the annotation at its commas.
+func (p *podmanRuntime) quote(annotation string) string { return `"io.lanhook.network=` + annotation + `"` }
+
+func (p *podmanRuntime) begin(name, annotation string) func() (string, error) {
+	return begin("podman", slices.Concat(p.flags, p.startArgs(name, p.quote(annotation)))...)
+}
+
+func (p *podmanRuntime) restart(t *testing.T, id string) {
+	t.Helper()
+	p.run(t, "restart", "--time", "0", id)
+}
+
+func (p *podmanRuntime) stop(t *testing.T, id string) {
+	t.Helper()
+	p.run(t, "stop", "--time", "0", id)
+}
+
+func (p *podmanRuntime) remove(t *testing.T, id string) {
+	t.Helper()
+	p.run(t, "rm", "--force", "--ignore", "--time", "0", id)
+}
+
+// clears says that the container's monitor calls podman, and that the runtime's delete.
+func (p *podmanRuntime) clears() bool { return true }
+
+// survives says nothing: podman has no daemon that could be killed.
+func (p *podmanRuntime) survives() bool { return true }
+
+func TestEnginePodman(t *testing.T) {
+	s := newSite(t)
+	p := &podman{host: s.host, root: rootfs(t, s.dir), flags: podmanFlags(t, s.host, runtimeName)}
+	w := way{"runtime", &podmanRuntime{p}}
+	// An engine of the age of Debian's runtimes.
+	s.lives(t, newEngine(t, "containerd", "1.6"), []way{w})
+	for _, program := range runtimes() {
+		s.runtime(t, s.runtimePath(t, newEngine(t, "containerd", "1.6"), program))
+		t.Run(program+" kill process", func(t *testing.T) { s.killProcess(t, w) })
+		t.Run(program+" kill runtime", func(t *testing.T) { s.killRuntime(t, w) })
+		t.Run(program+" refused", func(t *testing.T) { s.refused(t, w, program) })
+	}
+}
