@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -12,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/lanhook/lanhook/hook/engine"
 	"github.com/lanhook/lanhook/hook/oci"
 )
 
@@ -25,43 +24,55 @@ const (
 
 // setupFlags are those of all setup commands.
 type setupFlags struct {
-	binary string
 	undo   bool
-	print  bool
+	dryRun bool
+	// root is put before the paths of all files that are read or written, "" for nothing.
+	root string
 }
 
 func (a *app) setupCmd() *command {
-	return group("setup", "Make a runtime or engine call lanhook", a.setupRuncCmd(), a.setupPodmanCmd())
+	return group("setup", "Make a runtime or engine call lanhook",
+		a.setupRuncCmd(), a.setupPodmanCmd(), a.setupContainerdCmd(), a.setupDockerCmd(), a.setupCRIOCmd())
 }
 
 func (f *setupFlags) register(fs *pflag.FlagSet) {
-	fs.StringVar(&f.binary, "binary", "", "the hook's `PATH` (default: this program)")
-	fs.BoolVar(&f.undo, "undo", false, "take the hooks out again")
-	fs.BoolVar(&f.print, "print", false, "print what would be written; write nothing")
+	fs.BoolVar(&f.undo, "undo", false, "take out again what setup put in")
+	fs.BoolVar(&f.dryRun, "dry-run", false, "show what would change; write nothing")
+	fs.StringVar(&f.root, "root", "", "work on the files below `DIR`, another host's")
 }
 
-// hooks are what the runtime is to call. It verifies that the program is there: podman starts a container without its
-// network, silently, when it is not.
-func (a *app) hooks(f setupFlags) (oci.Hooks, error) {
-	path := f.binary
+func (f *setupFlags) files() engine.Files { return engine.Files{Root: f.root} }
+
+// program is the absolute path of one of our programs on the host that is set up: flag's, or else that which lies beside
+// this program, which is itself for the name lanhook. It verifies that it is there: podman starts a container without
+// its network, silently, when it is not, and other engines start none.
+func (f *setupFlags) program(flag, path, name string) (string, error) {
 	if path == "" {
-		var err error
-		if path, err = os.Executable(); err != nil {
-			return oci.Hooks{}, fmt.Errorf("find this program: %w", err)
+		self, err := os.Executable()
+		if err != nil {
+			return "", fmt.Errorf("find this program: %w", err)
+		}
+		if path = self; filepath.Base(self) != name && name != "lanhook" {
+			path = filepath.Join(filepath.Dir(self), name)
 		}
 	}
 	if !filepath.IsAbs(path) {
-		return oci.Hooks{}, &usageError{
-			msg:  fmt.Sprintf("--binary %s is not absolute", path),
-			hint: "runtimes do not search PATH for hooks",
+		return "", &usageError{
+			msg:  fmt.Sprintf("--%s %s is not absolute", flag, path),
+			hint: "engines and runtimes do not search PATH",
 		}
 	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return oci.Hooks{}, fmt.Errorf("the hook's program: %w", err)
+	if err := f.files().Program(path); err != nil {
+		return "", fmt.Errorf("the program of --%s: %w", flag, err)
 	}
-	if !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
-		return oci.Hooks{}, fmt.Errorf("the hook's program %s cannot be executed", path)
+	return path, nil
+}
+
+// hooks are what the runtime is to call.
+func (a *app) hooks(f setupFlags, binary string) (oci.Hooks, error) {
+	path, err := f.program("binary", binary, "lanhook")
+	if err != nil {
+		return oci.Hooks{}, err
 	}
 	var args []string
 	if a.policy != "" {
@@ -85,6 +96,7 @@ func (a *app) setupRuncCmd() *command {
 	var (
 		f      setupFlags
 		bundle string
+		binary string
 	)
 	return &command{
 		use:   "runc [--bundle DIR]",
@@ -92,53 +104,43 @@ func (a *app) setupRuncCmd() *command {
 		long: `Add the hooks to DIR/config.json: createRuntime last, poststop first in its list. The rest of the file stays as it
 is. Doing it twice changes nothing.`,
 		run: func(context.Context, []string) error {
-			return a.setupRunc(f, filepath.Join(bundle, "config.json"))
+			plan, err := a.planRunc(f, filepath.Join(bundle, "config.json"), binary)
+			return a.setup(f, plan, err)
 		},
 		flags: func(fs *pflag.FlagSet) {
 			f.register(fs)
 			fs.StringVar(&bundle, "bundle", ".", "the bundle's `DIR`")
+			fs.StringVar(&binary, "binary", "", "the hook's `PATH` (default: this program)")
 		},
 	}
 }
 
-func (a *app) setupRunc(f setupFlags, path string) error {
-	before, err := os.ReadFile(path)
+func (a *app) planRunc(f setupFlags, path, binary string) (engine.Plan, error) {
+	before, err := os.ReadFile(f.files().Path(path))
 	if err != nil {
-		return fmt.Errorf("read the bundle: %w", err)
+		return engine.Plan{}, fmt.Errorf("read the bundle: %w", err)
 	}
-	var (
-		after  []byte
-		change oci.Change
-	)
+	var after []byte
 	if f.undo {
-		after, change, err = oci.Remove(before)
+		after, _, err = oci.Remove(before)
 	} else {
-		h, hooksErr := a.hooks(f)
+		h, hooksErr := a.hooks(f, binary)
 		if hooksErr != nil {
-			return hooksErr
+			return engine.Plan{}, hooksErr
 		}
-		after, change, err = oci.Edit(before, h)
+		after, _, err = oci.Edit(before, h)
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return engine.Plan{}, fmt.Errorf("%s: %w", path, err)
 	}
-	if f.print {
-		_, err := a.stdout.Write(after)
-		return err
-	}
-	if string(before) != string(after) {
-		if err := oci.WriteFile(path, after); err != nil {
-			return err
-		}
-	}
-	fmt.Fprintf(a.stdout, "%s: hooks %s\n", path, change)
-	return nil
+	return engine.Plan{Changes: []engine.Change{{Path: path, Before: before, After: after}}}, nil
 }
 
 func (a *app) setupPodmanCmd() *command {
 	var (
-		f   setupFlags
-		dir string
+		f      setupFlags
+		dir    string
+		binary string
 	)
 	return &command{
 		use:   "podman",
@@ -146,61 +148,37 @@ func (a *app) setupPodmanCmd() *command {
 		long: `Write one file for createRuntime and one for poststop to podman's hooks.d. They are matched by annotations that
 begin with io.lanhook., so other containers are not touched.`,
 		run: func(context.Context, []string) error {
-			return a.setupPodman(f, dir)
+			plan, err := a.planPodman(f, dir, binary)
+			return a.setup(f, plan, err)
 		},
 		flags: func(fs *pflag.FlagSet) {
 			f.register(fs)
 			fs.StringVar(&dir, "dir", podmanHooks, "the hooks.d `DIR`")
+			fs.StringVar(&binary, "binary", "", "the hook's `PATH` (default: this program)")
 		},
 	}
 }
 
-func (a *app) setupPodman(f setupFlags, dir string) error {
+func (a *app) planPodman(f setupFlags, dir, binary string) (engine.Plan, error) {
 	h := oci.Hooks{Path: "/", Timeout: runtimeTimeout}
 	if !f.undo {
 		var err error
-		if h, err = a.hooks(f); err != nil {
-			return err
+		if h, err = a.hooks(f, binary); err != nil {
+			return engine.Plan{}, err
 		}
 	}
+	var plan engine.Plan
 	files := oci.HooksD(h)
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		path := filepath.Join(dir, name)
-		if err := a.setupFile(f, path, files[name]); err != nil {
-			return err
+		c := engine.Change{Path: filepath.Join(dir, name), After: files[name]}
+		if f.undo {
+			c.After = nil
 		}
-	}
-	return nil
-}
-
-func (a *app) setupFile(f setupFlags, path string, data []byte) error {
-	switch {
-	case f.print:
-		fmt.Fprintf(a.stdout, "# %s\n%s", path, data)
-		return nil
-	case f.undo:
-		err := os.Remove(path)
-		if errors.Is(err, fs.ErrNotExist) {
-			fmt.Fprintf(a.stdout, "%s: was not there\n", path)
-			return nil
+		var err error
+		if c.Before, err = f.files().Read(c.Path); err != nil {
+			return engine.Plan{}, err
 		}
-		if err != nil {
-			return fmt.Errorf("take the hook out: %w", err)
-		}
-		fmt.Fprintf(a.stdout, "%s: removed\n", path)
-		return nil
+		plan.Changes = append(plan.Changes, c)
 	}
-	if before, err := os.ReadFile(path); err == nil && string(before) == string(data) {
-		fmt.Fprintf(a.stdout, "%s: was there already\n", path)
-		return nil
-	}
-	//nolint:gosec // G301: everybody may see which hooks there are; podman reads them as any user
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("make the folder of hooks: %w", err)
-	}
-	if err := oci.WriteFile(path, data); err != nil {
-		return err
-	}
-	fmt.Fprintf(a.stdout, "%s: written\n", path)
-	return nil
+	return plan, nil
 }

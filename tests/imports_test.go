@@ -55,11 +55,12 @@ func folders() []folder {
 			},
 		},
 		{path: "hook/oci", portable: true},
+		{path: "hook/engine", imports: []string{"hook/oci"}, portable: true},
 		{
 			path: "hook",
 			// kernel to open the host; ipam, plan and store for what is printed: ranges, steps, interfaces, records.
 			imports: []string{
-				"hook/oci", "netsetup", "netsetup/ipam", "netsetup/kernel", "netsetup/plan", "netsetup/store", "policy",
+				"hook/engine", "hook/oci", "netsetup", "netsetup/ipam", "netsetup/kernel", "netsetup/plan", "netsetup/store", "policy",
 				"policy/request",
 			},
 		},
@@ -99,7 +100,7 @@ func dependencies() []dependency {
 	return []dependency{
 		{"github.com/google/go-cmp", nil},
 		{"github.com/opencontainers/runtime-spec", []string{"hook/oci"}},
-		{"github.com/pelletier/go-toml/v2", []string{"policy", "shim/config"}},
+		{"github.com/pelletier/go-toml/v2", []string{"policy", "shim/config", "hook/engine"}},
 		{"github.com/rogpeppe/go-internal", nil},
 		{"github.com/spf13/pflag", []string{"hook"}},
 		{"github.com/vishvananda/netlink", []string{"netsetup/kernel"}},
