@@ -67,7 +67,7 @@ func folders() []folder {
 		{path: "shim/config", imports: []string{"policy/request"}},
 		{path: "shim/inject", imports: []string{"hook/oci", "policy/request"}},
 		{path: "shim/runtime", imports: []string{"hook/oci", "policy/request", "shim/config", "shim/inject"}},
-		{path: "shim/containerd", imports: []string{"shim/config"}},
+		{path: "shim/containerd", imports: []string{"shim/config", "shim/inject"}},
 		{path: "tests"},
 		{path: "tests/testsum"},
 		{path: "tests/nettest"},

@@ -23,6 +23,12 @@ import (
 // runtimeTimeout is the runtime's patience that the hook's own deadline, 20 seconds when it is not told another, goes with.
 const runtimeTimeout = 30 * time.Second
 
+// What a call of the hook has in common, whoever makes it: its environment, and by whom it was put where it is.
+const (
+	Env = oci.DefaultEnv
+	By  = oci.ByRuntime
+)
+
 // configFile is the name of a bundle's configuration.
 const configFile = "config.json"
 
@@ -137,7 +143,7 @@ func (c Container) Edits(o Options) (oci.Edits, error) {
 // hooks are those that call lanhook. The hook gives up before the runtime loses its patience, so that it has the time to
 // take everything back.
 func (o Options) hooks() *oci.Hooks {
-	h := &oci.Hooks{Path: o.Lanhook, By: oci.ByRuntime, Timeout: int(o.Timeout / time.Second)}
+	h := &oci.Hooks{Path: o.Lanhook, By: By, Timeout: int(o.Timeout / time.Second)}
 	if o.Policy != "" {
 		h.Args = append(h.Args, "--policy", o.Policy)
 	}

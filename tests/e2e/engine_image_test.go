@@ -48,7 +48,9 @@ func writeImage(t *testing.T, path string) {
 		{"manifest.json", encode(t, []any{map[string]any{
 			"Config": blob(config), "RepoTags": []string{"busybox:e2e"}, "Layers": []string{blob(layer)},
 		}})},
-		{blob(config), config}, {blob(manifest), manifest}, {blob(layer), layer},
+		{blob(config), config},
+		{blob(manifest), manifest},
+		{blob(layer), layer},
 	}
 	var image bytes.Buffer
 	archive := tar.NewWriter(&image)
