@@ -22,6 +22,7 @@ GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=$(BUILDVCS) -ldflags '-s 
 GO_TEST  := CGO_ENABLED=1 go test -json -race -shuffle=on
 TOOLS    := bin/tools/golangci-lint bin/tools/shfmt bin/tools/testsum
 SCRIPTS  := .ci/run .ci/deps .ci/fuzz .ci/engines $(wildcard tests/demo/run tests/bench/run tests/*/*.sh)
+PROGRAMS := lanhook lanhook-runtime containerd-shim-lanhook-v2
 MANPAGES := $(wildcard packaging/man/*.[0-9])
 
 # What the targets below need on Debian beside Go, and what `make bench` compares with.
@@ -43,17 +44,24 @@ help: ## list the targets
 
 # ---- build and install
 
-build: bin/lanhook ## build the programs into bin/
+build: $(addprefix bin/,$(PROGRAMS)) ## build the programs into bin/
 
 # go build knows best what has changed.
 bin/lanhook: FORCE
 	@$(GO_BUILD) -o $@ ./hook
 
+bin/lanhook-runtime: FORCE
+	@$(GO_BUILD) -o $@ ./shim/runtime
+
+bin/containerd-shim-lanhook-v2: FORCE
+	@$(GO_BUILD) -o $@ ./shim/containerd
+
 install: build ## install below DESTDIR and PREFIX; a policy that is there is kept
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/systemd/system $(DESTDIR)$(PREFIX)/lib/tmpfiles.d \
-		$(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)/etc/lanhook
-	install -m 0644 packaging/man/lanhook.8 $(DESTDIR)$(PREFIX)/share/man/man8/lanhook.8
-	install -m 0755 bin/lanhook $(DESTDIR)$(PREFIX)/bin/lanhook
+		$(DESTDIR)$(PREFIX)/lib/lanhook/bin $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)/etc/lanhook
+	install -m 0644 $(MANPAGES) $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 0755 $(addprefix bin/,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/bin
+	ln -sfn ../../../bin/lanhook-runtime $(DESTDIR)$(PREFIX)/lib/lanhook/bin/runc
 	install -m 0644 packaging/tmpfiles/lanhook.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/lanhook.conf
 	sed 's|@PREFIX@|$(PREFIX)|' packaging/systemd/lanhook-gc.service \
 		>$(DESTDIR)$(PREFIX)/lib/systemd/system/lanhook-gc.service
@@ -62,8 +70,10 @@ install: build ## install below DESTDIR and PREFIX; a policy that is there is ke
 		install -m 0644 packaging/policy.toml $(DESTDIR)/etc/lanhook/policy.toml
 
 uninstall: ## remove what install put there, but for /etc/lanhook
-	rm -f $(DESTDIR)$(PREFIX)/bin/lanhook $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/lanhook.conf \
-		$(DESTDIR)$(PREFIX)/lib/systemd/system/lanhook-gc.service $(DESTDIR)$(PREFIX)/share/man/man8/lanhook.8
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/lib/lanhook/bin/runc \
+		$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/lanhook.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/lanhook-gc.service \
+		$(addprefix $(DESTDIR)$(PREFIX)/share/man/man8/,$(notdir $(MANPAGES)))
+	-rmdir $(DESTDIR)$(PREFIX)/lib/lanhook/bin $(DESTDIR)$(PREFIX)/lib/lanhook 2>/dev/null
 
 deps: ## install the Debian packages that the other targets need (root, only what is missing)
 	@.ci/deps $(PACKAGES)
@@ -142,7 +152,7 @@ fix: fmt ## let the linters mend what they can by themselves
 	@bin/tools/golangci-lint run --config .ci/golangci.yml --fix ./...
 
 generate: ## write the tables of docs/ from the code
-	@go test -count=1 -run Docs ./policy/... -update
+	@go test -count=1 -run Docs ./policy/... ./shim/config -update
 
 clean: ## remove what was built
 	rm -rf bin
