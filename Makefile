@@ -73,7 +73,7 @@ uninstall: ## remove what install put there, but for /etc/lanhook
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/lib/lanhook/bin/runc \
 		$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/lanhook.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/lanhook-gc.service \
 		$(addprefix $(DESTDIR)$(PREFIX)/share/man/man8/,$(notdir $(MANPAGES)))
-	-rmdir $(DESTDIR)$(PREFIX)/lib/lanhook/bin $(DESTDIR)$(PREFIX)/lib/lanhook 2>/dev/null
+	[ ! -d $(DESTDIR)$(PREFIX)/lib/lanhook ] || rmdir -p --ignore-fail-on-non-empty $(DESTDIR)$(PREFIX)/lib/lanhook/bin
 
 deps: ## install the Debian packages that the other targets need (root, only what is missing)
 	@.ci/deps $(PACKAGES)

@@ -138,6 +138,9 @@ func (s *shim) environment() ([]string, error) {
 		old, ok := strings.CutPrefix(e, "PATH=")
 		switch {
 		case !ok || found:
+		case old == "":
+			// With a colon behind it, the working folder would be searched as well.
+			found, e = true, "PATH="+folder
 		case old == folder || strings.HasPrefix(old, folder+":"):
 			found = true
 		default:

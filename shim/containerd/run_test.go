@@ -214,6 +214,7 @@ func TestStart(t *testing.T) {
 		{
 			"the server", w.from(), []string{"PATH=" + folder + ":/usr/bin"}, folder + ":/usr/bin", 0,
 		},
+		{"empty PATH", w.from("start"), []string{"PATH=", "A=b"}, folder, 0},
 		{
 			"without PATH", w.from("start"),
 			[]string{"A=b"},
