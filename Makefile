@@ -73,7 +73,8 @@ uninstall: ## remove what install put there, but for /etc/lanhook
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/bin/,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/lib/lanhook/bin/runc \
 		$(DESTDIR)$(PREFIX)/lib/tmpfiles.d/lanhook.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/lanhook-gc.service \
 		$(addprefix $(DESTDIR)$(PREFIX)/share/man/man8/,$(notdir $(MANPAGES)))
-	[ ! -d $(DESTDIR)$(PREFIX)/lib/lanhook ] || rmdir -p --ignore-fail-on-non-empty $(DESTDIR)$(PREFIX)/lib/lanhook/bin
+	[ ! -d $(DESTDIR)$(PREFIX)/lib/lanhook/bin ] || rmdir --ignore-fail-on-non-empty \
+		$(DESTDIR)$(PREFIX)/lib/lanhook/bin $(DESTDIR)$(PREFIX)/lib/lanhook
 
 deps: ## install the Debian packages that the other targets need (root, only what is missing)
 	@.ci/deps $(PACKAGES)
