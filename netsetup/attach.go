@@ -44,6 +44,9 @@ func (s *Setup) Attach(ctx context.Context, c Container) (Result, error) {
 	}
 	defer release()
 	if !d.already {
+		if d.crowded {
+			s.Host.OwnProc()
+		}
 		err = s.carryOut(ctx, ns, d.rec, release)
 	}
 	if err != nil {

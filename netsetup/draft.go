@@ -31,7 +31,12 @@ type draft struct {
 
 	rec     store.Record
 	already bool
+	// crowded is true when many containers are attached.
+	crowded bool
 }
+
+// crowd is from how many records on a /proc of our own takes less time than the list in the usual one.
+const crowd = 300
 
 func (d *draft) usesBridge() bool {
 	return slices.ContainsFunc(d.attachments, func(a policy.Attachment) bool { return a.Network.Driver == policy.Bridge })
@@ -61,6 +66,9 @@ func (d *draft) record(tx *store.Tx) error {
 		d.asked = map[store.Ref]bool{}
 	}
 	if err := d.existing(tx); err != nil || d.already {
+		return err
+	}
+	if err := d.count(tx); err != nil {
 		return err
 	}
 	if err := d.taken(tx); err != nil {
@@ -95,6 +103,13 @@ func (d *draft) record(tx *store.Tx) error {
 		return nil
 	}
 	return tx.Put(d.rec)
+}
+
+// count looks how many containers are attached.
+func (d *draft) count(tx *store.Tx) error {
+	n, err := tx.Len()
+	d.crowded = n >= crowd
+	return err
 }
 
 // existing looks at the records of the same container id. Ids are unique in one engine's namespace only, so a record

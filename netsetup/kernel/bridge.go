@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/policy/request"
 )
 
 // ensureBridge makes the bridge down, so that no router advertisement is heard before that is switched off, and brings
@@ -98,7 +99,8 @@ func (h *Host) setForwarding(b State, s plan.EnsureBridge) error {
 		if want {
 			value = "1"
 		}
-		err := h.do(func() error { return writeSysctl("net."+protocol+".conf."+ifName+".forwarding", s.Name, value) })
+		forwarding := []request.Sysctl{{Key: "net." + protocol + ".conf." + ifName + ".forwarding", Value: value}}
+		err := h.do(func() error { return h.proc.write(s.Name, forwarding) })
 		if protocol == "ipv6" && errors.Is(err, fs.ErrNotExist) {
 			continue // A kernel without IPv6 forwards none.
 		}
@@ -121,7 +123,8 @@ func hasFamily(list []netip.Prefix, protocol string) bool {
 // ignoreRouters keeps a link of the host that is not for the host's own traffic from taking an address and a default
 // route from a router advertisement, which a container might send. A kernel without IPv6 needs nothing.
 func (h *Host) ignoreRouters(name string) error {
-	err := h.do(func() error { return writeSysctl("net.ipv6.conf."+ifName+".accept_ra", name, "0") })
+	ignore := []request.Sysctl{{Key: "net.ipv6.conf." + ifName + ".accept_ra", Value: "0"}}
+	err := h.do(func() error { return h.proc.write(name, ignore) })
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

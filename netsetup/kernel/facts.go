@@ -77,7 +77,7 @@ func (h *Host) Facts(ctx context.Context, ns *Namespace, queries []Query) (plan.
 }
 
 // missingIPv6 looks for a file that each namespace has when the kernel speaks IPv6, and none with ipv6.disable=1. One
-// below /proc/sys/net would take longer to find, see [Kernel.setARPNotify].
+// below /proc/sys/net would take longer to find, see [Host.OwnProc].
 func missingIPv6() (bool, error) {
 	const file = "/proc/self/net/if_inet6"
 	err := unix.Access(file, unix.F_OK)

@@ -26,6 +26,7 @@ type Host struct {
 	home *home
 	conn *conn
 	id   Identity
+	proc proc
 }
 
 // Open opens the network namespace of the calling thread as the host's.
@@ -45,7 +46,7 @@ func Open() (*Host, error) {
 
 // Close gives the host's file and socket back. It may be called once.
 func (h *Host) Close() error {
-	return errors.Join(h.conn.close(), h.home.file.close())
+	return errors.Join(h.proc.close(), h.conn.close(), h.home.file.close())
 }
 
 // do runs fn with the host's /proc/sys/net in view.

@@ -25,7 +25,7 @@ func (h netconfHeader) Len() int { return unix.NLMSG_ALIGNTO }
 func (h netconfHeader) Serialize() []byte { return []byte{h.family, 0, 0, 0} }
 
 // forwards says whether the kernel forwards what comes in by a link. It tells the same as the setting's file, which is
-// the slower to find the more containers there are, see [Kernel.setARPNotify].
+// the slower to find the more containers there are, see [Host.OwnProc].
 func (c *conn) forwards(family uint8, index int) (bool, error) {
 	msg, err := c.get(unix.RTM_GETNETCONF, netconfHeader{family}, number(netconfIndex, index))
 	if err != nil {

@@ -104,6 +104,19 @@ func (t *Tx) All() iter.Seq2[Record, error] {
 	}
 }
 
+// Len is the number of records. It is one look-up.
+func (t *Tx) Len() (n uint64, err error) {
+	if t.bolt == nil {
+		return 0, t.broken
+	}
+	defer t.guard(&err)
+	b, err := t.bucket(records)
+	if err != nil {
+		return 0, err
+	}
+	return b.Sequence(), nil
+}
+
 // Users are the records that use a shared link. Who asks only whether there are others stops at the first.
 func (t *Tx) Users(link string) iter.Seq2[Ref, error] {
 	prefix := []byte(link + "\x00")

@@ -33,6 +33,14 @@ func TestRecords(t *testing.T) {
 			return nil
 		})
 	})
+	t.Run("how many", func(t *testing.T) {
+		view(t, s, func(tx *Tx) error {
+			if n, err := tx.Len(); n != 4 || err != nil {
+				t.Errorf("%d, %v; want 4", n, err)
+			}
+			return nil
+		})
+	})
 	t.Run("by container", func(t *testing.T) {
 		for container, want := range map[string][]Record{
 			"container-1": {testRecord(1), second}, "container": nil, "container-": nil, "container-2": {testRecord(2)},
