@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -330,12 +331,17 @@ func (t *Tx) put(bucket string, key, value []byte) (err error) {
 		return err
 	}
 	defer t.guard(&err)
-	if b.Get(key) == nil {
+	stored := append(checksum(key, value), value...)
+	switch old := b.Get(key); {
+	case old == nil:
 		if err := b.SetSequence(b.Sequence() + 1); err != nil {
 			return t.boltError("write", err)
 		}
+	case bytes.Equal(old, stored):
+		// A record that becomes final keeps its leases: the pages on which they stand need not be written anew.
+		return nil
 	}
-	if err := b.Put(key, append(checksum(key, value), value...)); err != nil {
+	if err := b.Put(key, stored); err != nil {
 		return t.boltError("write", err)
 	}
 	return nil
