@@ -47,14 +47,8 @@ func (f *engineFlags) resolve() error {
 	return err
 }
 
-// editor is the setup of one engine.
-type editor interface {
-	Setup(files engine.Files) (engine.Plan, error)
-	Undo(files engine.Files) (engine.Plan, error)
-}
-
 // setupEngine does what the flags say with one engine.
-func (a *app) setupEngine(f *engineFlags, with func() editor) error {
+func (a *app) setupEngine(f *engineFlags, with func() engine.Editor) error {
 	if err := f.resolve(); err != nil {
 		return err
 	}
@@ -75,7 +69,7 @@ func (a *app) setupContainerdCmd() *command {
 runtime and lets annotations that begin with io.lanhook. through. A configuration of version 3 gets a file conf.d/lanhook.toml
 and its name in imports, one of version 1 or 2 a marked part at its end. ctr and nerdctl need no configuration.`,
 		run: func(context.Context, []string) error {
-			return a.setupEngine(&f, func() editor { return engine.Containerd{Config: f.place, Runtime: f.runtime} })
+			return a.setupEngine(&f, func() engine.Editor { return engine.Containerd{Config: f.place, Runtime: f.runtime} })
 		},
 		flags: func(fs *pflag.FlagSet) {
 			f.register(fs, "config", engine.ContainerdFile, "containerd's `FILE`")
@@ -98,7 +92,7 @@ is. With --profile the runtime is called lanhook-NAME and gives containers the a
 			if strings.ContainsFunc(profile, func(r rune) bool { return !strings.ContainsRune(profileRunes, r) }) {
 				return &usageError{msg: fmt.Sprintf("--profile %q is no name", profile), hint: "use a-z, A-Z, 0-9, _ and -"}
 			}
-			return a.setupEngine(&f, func() editor {
+			return a.setupEngine(&f, func() engine.Editor {
 				return engine.Docker{Config: f.place, Runtime: f.runtime, Profile: profile}
 			})
 		},
@@ -120,7 +114,7 @@ func (a *app) setupCRIOCmd() *command {
 		long: `Write 50-lanhook.conf with the runtime handler lanhook: it runs lanhook-runtime and has the options of the default
 runtime. CRI-O passes all annotations on.`,
 		run: func(context.Context, []string) error {
-			return a.setupEngine(&f, func() editor { return engine.CRIO{Dir: f.place, Runtime: f.runtime} })
+			return a.setupEngine(&f, func() engine.Editor { return engine.CRIO{Dir: f.place, Runtime: f.runtime} })
 		},
 		flags: func(fs *pflag.FlagSet) {
 			f.register(fs, "dir", engine.CRIOFolder, "CRI-O's `DIR` of further files")

@@ -53,7 +53,7 @@ func (e *FileError) Hint() string { return e.Help }
 // a [*FileError], or [Errors] when the files could be read and are wrong.
 func Load(path string) (*Policy, error) {
 	if path == "" {
-		return loadDefault(defaultDir)
+		return LoadBelow("/")
 	}
 	info, err := os.Stat(path)
 	if err != nil {
@@ -71,6 +71,9 @@ func Load(path string) (*Policy, error) {
 	}
 	return load(files, ignored)
 }
+
+// LoadBelow is [Load] of the default places of another host, whose files lie below root.
+func LoadBelow(root string) (*Policy, error) { return loadDefault(filepath.Join(root, defaultDir)) }
 
 func loadDefault(dir string) (*Policy, error) {
 	drop := filepath.Join(dir, dropInDir)

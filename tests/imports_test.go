@@ -61,7 +61,7 @@ func folders() []folder {
 			// kernel to open the host; ipam, plan and store for what is printed: ranges, steps, interfaces, records.
 			imports: []string{
 				"hook/engine", "hook/oci", "netsetup", "netsetup/ipam", "netsetup/kernel", "netsetup/plan", "netsetup/store", "policy",
-				"policy/request",
+				"policy/request", "shim/config",
 			},
 		},
 		{path: "shim/config", imports: []string{"policy/request"}},

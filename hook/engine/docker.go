@@ -259,3 +259,11 @@ func jsonText(text string) string {
 	}
 	return strings.TrimSuffix(b.String(), "\n")
 }
+
+// profileOf is the profile of a runtime that setup names so.
+func profileOf(name string) (profile string, ours bool) {
+	if name == Name {
+		return "", true
+	}
+	return strings.CutPrefix(name, Name+"-")
+}

@@ -129,6 +129,13 @@ func (p Plan) None() bool {
 	return true
 }
 
+// Editor is the setup of one engine.
+type Editor interface {
+	// Setup is what makes the engine use lanhook, Undo what takes that out again.
+	Setup(f Files) (Plan, error)
+	Undo(f Files) (Plan, error)
+}
+
 // HandError is a file that is not to be edited by a program.
 type HandError struct {
 	// Path is the file's on its host.

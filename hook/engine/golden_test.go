@@ -17,14 +17,8 @@ import (
 
 var update = flag.Bool("update", false, "write what the setups give into the golden files")
 
-// editor is the setup of one engine.
-type editor interface {
-	Setup(f Files) (Plan, error)
-	Undo(f Files) (Plan, error)
-}
-
 // editorOf reads the first line of a golden file: the engine, and key=value for what the setup takes.
-func editorOf(t *testing.T, line string) editor {
+func editorOf(t *testing.T, line string) Editor {
 	t.Helper()
 	words := strings.Fields(line)
 	runtime, profile := "/usr/local/bin/lanhook-runtime", ""

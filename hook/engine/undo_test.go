@@ -18,7 +18,7 @@ func TestUndoAfterEdits(t *testing.T) {
 	for _, c := range []struct {
 		name, file   string
 		before, want string
-		editor       editor
+		editor       Editor
 		edit         func(text string) string
 	}{
 		{
@@ -105,7 +105,7 @@ func TestRuntimeMoved(t *testing.T) {
 		name     string
 		path     string
 		before   string
-		old, new editor
+		old, new Editor
 	}{
 		{"docker", DockerFile, `{"mtu": 1}`, Docker{Runtime: testRuntime}, Docker{Runtime: "/opt/lanhook-runtime"}},
 		{"containerd 2", ContainerdFile, "version = 2\n", Containerd{Runtime: testRuntime}, Containerd{Runtime: "/opt/lanhook-runtime"}},
@@ -114,7 +114,7 @@ func TestRuntimeMoved(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			moved, fresh := t.TempDir(), t.TempDir()
-			for root, editors := range map[string][]editor{moved: {c.old, c.new}, fresh: {c.new}} {
+			for root, editors := range map[string][]Editor{moved: {c.old, c.new}, fresh: {c.new}} {
 				put(t, root, []Change{{Path: c.path, After: []byte(c.before)}})
 				for _, e := range editors {
 					plan, err := e.Setup(Files{Root: root})

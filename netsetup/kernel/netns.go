@@ -105,6 +105,31 @@ func threadInode() (uint64, error) {
 	return inode, nil
 }
 
+// dialAlone makes a network namespace and gives a socket of it, which alone holds it: it ends when the socket is closed.
+// A thread that cannot go back stays locked to its goroutine.
+func dialAlone() (c *conn, err error) {
+	runtime.LockOSThread()
+	back, err := openNamespace(threadNamespace)
+	if err != nil {
+		runtime.UnlockOSThread()
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, back.close()) }()
+	if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		return nil, failed(err, "make a network namespace")
+	}
+	c, err = dial()
+	if backErr := setns(back); backErr != nil {
+		return c, errors.Join(err, failed(backErr, "leave a network namespace"))
+	}
+	runtime.UnlockOSThread()
+	if err == nil {
+		c.home = &home{}
+	}
+	return c, err
+}
+
 // dialHere opens the calling thread's namespace: its file, and a socket that is certainly of the same one.
 func dialHere() (nsFile, *conn, error) {
 	runtime.LockOSThread()

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+
+	"github.com/lanhook/lanhook/hook/engine"
+	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/policy"
+	"github.com/lanhook/lanhook/shim/config"
+)
+
+// programs is where the programs of another host are looked for. On this one they lie beside this program.
+const programs = "/usr/local/bin"
+
+func (a *app) doctorCmd() *command {
+	var root string
+	return &command{
+		use:   "doctor",
+		short: "Look for what lets containers start without their network, and say what to do",
+		long: `Look at the configuration of every engine, at the policy, the state directory and the kernel, and say what lets
+containers start without their network or keeps them from starting. Exit code 1 when anything does. Nothing is changed;
+the kernel is tried in a network namespace of its own.`,
+		run: func(context.Context, []string) error { return a.doctor(root) },
+		flags: func(fs *pflag.FlagSet) {
+			fs.StringVar(&root, "root", "", "look at the files below `DIR`, another host's, and at files only")
+		},
+	}
+}
+
+func (a *app) doctor(root string) error {
+	dir := programs
+	if root == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("find this program: %w", err)
+		}
+		dir = filepath.Dir(self)
+	}
+	files := engine.Files{Root: root}
+	found := []engine.Finding{a.policyFinding(root)}
+	if root == "" {
+		found = append(found, userFinding(), a.stateFinding())
+		found = append(found, kernelFindings()...)
+	}
+	found = append(found, unitFinding(files))
+	doctor := engine.Doctor{Files: files, Programs: dir, Settings: settings(files)}
+	found = append(found, doctor.Look()...)
+	if err := a.printDoctor(found); err != nil {
+		return err
+	}
+	for _, f := range found {
+		if f.Level == engine.Fail {
+			return &quietError{exitFailed}
+		}
+	}
+	return nil
+}
+
+// settings are what runtime.toml says of programs.
+func settings(files engine.Files) engine.Settings {
+	c, err := config.Load(files.Path(config.Path))
+	s := engine.Settings{Runtime: c.Runtime, Lanhook: c.Lanhook, Profiles: map[string]string{}, Err: err}
+	for name, profile := range c.Profiles {
+		s.Profiles[name] = profile.Runtime
+	}
+	return s
+}
+
+func (a *app) printDoctor(found []engine.Finding) error {
+	if a.json {
+		return a.printJSON(found)
+	}
+	var rows [][]string
+	for _, f := range found {
+		rows = append(rows, []string{string(f.Level), f.Check, f.Means})
+		if f.Do != "" {
+			rows = append(rows, []string{"", "", "do: " + f.Do})
+		}
+	}
+	return a.printTable([]string{"", "CHECK", "FOUND"}, rows)
+}
+
+// policyFinding says whether the policy can decide anything.
+func (a *app) policyFinding(root string) engine.Finding {
+	f := engine.Finding{Check: "policy", Level: engine.Fail}
+	load := func() (*policy.Policy, error) { return policy.Load(a.policy) }
+	if root != "" && a.policy == "" {
+		load = func() (*policy.Policy, error) { return policy.LoadBelow(root) }
+	}
+	p, err := load()
+	switch {
+	case err != nil:
+		f.Means, f.Do = oneLine(err)+": every request is refused", or(hintOf(err), "see lanhook policy check")
+	case len(p.Rules) == 0:
+		f.Level, f.Means, f.Do = engine.Warn, "the policy has no rule: every request is refused", "write a [[rule]]"
+	default:
+		f.Level, f.Means = engine.OK, fmt.Sprintf("%s, %s", count(len(p.Networks), "network"), count(len(p.Rules), "rule"))
+	}
+	return f
+}
+
+// userFinding says whether this process has the rights that the hook needs, as far as it is told.
+func userFinding() engine.Finding {
+	if id := os.Geteuid(); id != 0 {
+		return engine.Finding{
+			Check: "user", Level: engine.Warn, Means: fmt.Sprintf("this is user %d: what only root sees was not looked at", id),
+			Do: "run lanhook doctor as root",
+		}
+	}
+	return engine.Finding{Check: "user", Level: engine.OK, Means: "root"}
+}
+
+// stateFinding says whether the state ends with the boot, as namespaces do.
+func (a *app) stateFinding() engine.Finding {
+	f := engine.Finding{Check: "state", Level: engine.Warn}
+	var st unix.Statfs_t
+	err := unix.Statfs(a.stateDir, &st)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		f.Level, f.Means = engine.OK, a.stateDir+" is not there yet"
+	case err != nil:
+		f.Means, f.Do = fmt.Sprintf("%s cannot be looked at: %s", a.stateDir, err), "run lanhook doctor as root"
+	case st.Type != unix.TMPFS_MAGIC && st.Type != unix.RAMFS_MAGIC:
+		f.Means = a.stateDir + " is not on a tmpfs: it outlives the boot, and each attach waits for the disk"
+		f.Do = "take the default, /run/lanhook, or mount a tmpfs there"
+	default:
+		f.Level, f.Means = engine.OK, a.stateDir+" is on a tmpfs"
+	}
+	return f
+}
+
+// kernelFindings say what links the kernel can make.
+func kernelFindings() []engine.Finding {
+	probed, err := kernel.Probe()
+	if err != nil {
+		return []engine.Finding{{
+			Check: "kernel", Level: engine.Warn, Means: "no link could be tried: " + oneLine(err), Do: "run lanhook doctor as root",
+		}}
+	}
+	needs := map[string]string{"macvlan": "macvlan", "veth": "bridge", "bridge": "bridge"}
+	var found []engine.Finding
+	for _, p := range probed {
+		f := engine.Finding{Check: "kernel", Level: engine.OK, Means: p.Kind + " links can be made"}
+		if p.Err != nil {
+			f.Level = engine.Fail
+			f.Means = fmt.Sprintf("%s links cannot be made: %s: no container gets on a network with driver = %q", p.Kind, oneLine(p.Err), needs[p.Kind])
+			f.Do = "modprobe " + p.Kind + ", or take a kernel that has it"
+		}
+		found = append(found, f)
+	}
+	return found
+}
+
+// unitFinding says whether somebody gives back at boot what an earlier one left.
+func unitFinding(files engine.Files) engine.Finding {
+	const unit = "lanhook-gc.service"
+	found := func(pattern string) bool {
+		all, err := files.Glob(pattern)
+		return err == nil && len(all) > 0
+	}
+	f := engine.Finding{Check: "unit", Level: engine.Warn}
+	there := false
+	for _, dir := range []string{"/etc", "/usr/local/lib", "/usr/lib", "/lib"} {
+		there = there || found(filepath.Join(dir, "systemd/system", unit))
+	}
+	switch {
+	case !there:
+		f.Means, f.Do = unit+" is not installed: what a crash leaves behind stays until lanhook gc", "make install, or run lanhook gc at boot"
+	case !found(filepath.Join("/etc/systemd/system/*.wants", unit)):
+		f.Means, f.Do = unit+" is not enabled: what a crash leaves behind stays until lanhook gc", "systemctl enable "+unit
+	default:
+		f.Level, f.Means = engine.OK, unit+" is enabled"
+	}
+	return f
+}
