@@ -198,6 +198,9 @@ func (c Containerd) handler(main containerdFile) (h handler, notes []string) {
 			notes = append(notes, fmt.Sprintf("the runtime %s runs %s; for the same here, say runtime = %q in /etc/lanhook/runtime.toml", name, program, program))
 		}
 	}
+	if main.version == 1 {
+		notes = append(notes, "containerd 2 reads little of a configuration without version; containerd config migrate gives it one")
+	}
 	h.toml = b.String()
 	return h, append(notes,
 		"pods get it with a RuntimeClass whose handler is "+Name,
