@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path"
 	"strings"
 )
@@ -148,10 +149,13 @@ func (d *Doctor) shim() (string, error) {
 		return program + " is not installed", nil
 	}
 	link := path.Join(path.Dir(d.Programs), "lib/lanhook/bin/runc")
-	if d.Files.Program(link) != nil {
-		d.fail(checkShim, fmt.Sprintf("%s is not there: containers of %s start without their network", link, shimType),
-			fmt.Sprintf("ln -s %s %s", path.Join(d.Programs, runtimeProgram), link))
+	// The link alone is looked at, since that of another host leads to a file of this one. The runtime is looked for
+	// where it is installed.
+	if to, err := os.Readlink(d.Files.Path(link)); err != nil || !ours(to) {
+		d.fail(checkShim, fmt.Sprintf("%s is no link to lanhook-runtime: no container of %s starts", link, shimType),
+			fmt.Sprintf("install lanhook again, or ln -sfn ../../../bin/%s %s", runtimeProgram, link))
 	}
+	d.program(checkShim, link, path.Join(d.Programs, runtimeProgram), "no container of "+shimType+" starts", "install lanhook again")
 	return program + " finds lanhook-runtime by " + link, nil
 }
 

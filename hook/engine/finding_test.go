@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,7 +12,7 @@ import (
 	"golang.org/x/tools/txtar"
 )
 
-// TestDoctor looks at the hosts of testdata/doctor. The first line of a file names the programs that are there; "report"
+// TestDoctor looks at the hosts of testdata/doctor. The first line of a file names the programs and links that are there; "report"
 // is what was found, but for checks where all is well.
 func TestDoctor(t *testing.T) {
 	files, err := filepath.Glob("testdata/doctor/*.txtar")
@@ -27,6 +28,12 @@ func TestDoctor(t *testing.T) {
 			root := t.TempDir()
 			first, _, _ := strings.Cut(string(archive.Comment), "\n")
 			for program := range strings.FieldsSeq(first) {
+				if link, to, ok := strings.Cut(program, "->"); ok {
+					if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(root, link)), 0o755), os.Symlink(to, filepath.Join(root, link))); err != nil {
+						t.Fatal(err)
+					}
+					continue
+				}
 				put(t, root, []Change{{Path: program, After: []byte("#!/bin/sh\n")}})
 				if err := os.Chmod(filepath.Join(root, program), 0o755); err != nil {
 					t.Fatal(err)
