@@ -41,11 +41,13 @@ func runContainerd(ctx context.Context, command string, args []string, stdout io
 		run  func(context.Context, *containerd.Client, containerdFlags, io.Writer) error
 		args []string
 	}{
-		"import": {importImage, []string{"FILE"}},
-		"start":  {startContainer, []string{"ID", "IMAGE", "PROGRAM"}},
-		"list":   {listContainers, nil},
-		"exec":   {execContainer, []string{"ID", "PROGRAM"}},
-		"stop":   {stopContainer, []string{"ID"}},
+		"import":  {importImage, []string{"FILE"}},
+		"start":   {startContainer, []string{"ID", "IMAGE", "PROGRAM"}},
+		"list":    {listContainers, nil},
+		"exec":    {execContainer, []string{"ID", "PROGRAM"}},
+		"restart": {restartContainer, []string{"ID"}},
+		"stop":    {stopContainer, []string{"ID"}},
+		"remove":  {removeContainer, []string{"ID"}},
 	}
 	c, ok := commands[command]
 	if !ok {
@@ -102,16 +104,22 @@ func startContainer(ctx context.Context, client *containerd.Client, f containerd
 	if err != nil {
 		return fmt.Errorf("make container %s: %w", f.Arg(0), err)
 	}
+	if err := begin(ctx, container, stdout); err != nil {
+		return errors.Join(err, stop(ctx, container), container.Delete(ctx, containerd.WithSnapshotCleanup))
+	}
+	return nil
+}
+
+// begin makes the container's task and starts it.
+func begin(ctx context.Context, container containerd.Container, stdout io.Writer) error {
 	task, err := container.NewTask(ctx, cio.NullIO)
 	if err != nil {
-		err = fmt.Errorf("make the task of container %s: %w", f.Arg(0), err)
-		return errors.Join(err, container.Delete(ctx, containerd.WithSnapshotCleanup))
+		return fmt.Errorf("make the task of container %s: %w", container.ID(), err)
 	}
 	if err := task.Start(ctx); err != nil {
-		err = fmt.Errorf("start container %s: %w", f.Arg(0), err)
-		return errors.Join(err, remove(ctx, container))
+		return fmt.Errorf("start container %s: %w", container.ID(), err)
 	}
-	return answer{ID: f.Arg(0), PID: task.Pid()}.print(stdout)
+	return answer{ID: container.ID(), PID: task.Pid()}.print(stdout)
 }
 
 func withAnnotations(annotations pairs) oci.SpecOpts {
@@ -184,36 +192,64 @@ func execContainer(ctx context.Context, client *containerd.Client, f containerdF
 	return answer{ID: f.Arg(0), Output: output.String()}.print(stdout)
 }
 
-// stopContainer kills a container's program and removes the container.
+// restartContainer stops a container's program and starts it again.
+func restartContainer(ctx context.Context, client *containerd.Client, f containerdFlags, stdout io.Writer) error {
+	container, err := client.LoadContainer(ctx, f.Arg(0))
+	if err != nil {
+		return fmt.Errorf("find container %s: %w", f.Arg(0), err)
+	}
+	if err := stop(ctx, container); err != nil {
+		return err
+	}
+	return begin(ctx, container, stdout)
+}
+
+// stopContainer kills a container's program. The container stays.
 func stopContainer(ctx context.Context, client *containerd.Client, f containerdFlags, _ io.Writer) error {
 	container, err := client.LoadContainer(ctx, f.Arg(0))
 	if err != nil {
 		return fmt.Errorf("find container %s: %w", f.Arg(0), err)
 	}
-	return remove(ctx, container)
+	return stop(ctx, container)
 }
 
-func remove(ctx context.Context, container containerd.Container) error {
-	task, err := container.Task(ctx, nil)
-	switch {
-	case errdefs.IsNotFound(err):
-	case err != nil:
-		return fmt.Errorf("find the task of container %s: %w", container.ID(), err)
-	default:
-		exited, err := task.Wait(ctx)
-		if err != nil {
-			return fmt.Errorf("wait for container %s: %w", container.ID(), err)
-		}
-		if err := task.Kill(ctx, syscall.SIGKILL, containerd.WithKillAll); err != nil && !errdefs.IsNotFound(err) {
-			return fmt.Errorf("kill container %s: %w", container.ID(), err)
-		}
-		<-exited
-		if _, err := task.Delete(ctx); err != nil {
-			return fmt.Errorf("remove the task of container %s: %w", container.ID(), err)
-		}
+// removeContainer stops and removes a container. One that is not there is removed.
+func removeContainer(ctx context.Context, client *containerd.Client, f containerdFlags, _ io.Writer) error {
+	container, err := client.LoadContainer(ctx, f.Arg(0))
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("find container %s: %w", f.Arg(0), err)
+	}
+	if err := stop(ctx, container); err != nil {
+		return err
 	}
 	if err := container.Delete(ctx, containerd.WithSnapshotCleanup); err != nil {
 		return fmt.Errorf("remove container %s: %w", container.ID(), err)
+	}
+	return nil
+}
+
+// stop kills and removes the container's task, if there is one.
+func stop(ctx context.Context, container containerd.Container) error {
+	task, err := container.Task(ctx, nil)
+	if errdefs.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("find the task of container %s: %w", container.ID(), err)
+	}
+	exited, err := task.Wait(ctx)
+	if err != nil {
+		return fmt.Errorf("wait for container %s: %w", container.ID(), err)
+	}
+	if err := task.Kill(ctx, syscall.SIGKILL, containerd.WithKillAll); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("kill container %s: %w", container.ID(), err)
+	}
+	<-exited
+	if _, err := task.Delete(ctx); err != nil {
+		return fmt.Errorf("remove the task of container %s: %w", container.ID(), err)
 	}
 	return nil
 }

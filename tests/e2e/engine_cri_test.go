@@ -5,7 +5,6 @@ package e2e
 import (
 	"encoding/json"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -21,8 +20,6 @@ type cri struct {
 }
 
 const podInterface = "net1"
-
-func (c *cri) client() string { return filepath.Join(filepath.Dir(c.dir), "../client") }
 
 func (c *cri) run(t *testing.T, args ...string) []answer {
 	t.Helper()

@@ -5,8 +5,10 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -127,6 +129,44 @@ func TestEngineCtr(t *testing.T) {
 			s.lives(t, c.engine, c.ways())
 			s.deaths(t, c.engine, c.ways())
 			s.engineDeaths(t, c.daemon, c.ways())
+			for _, w := range c.ways() {
+				t.Run(w.name+" kill client", func(t *testing.T) { c.killClient(t, w) })
+			}
 		})
+	}
+}
+
+// killClient ends ctr while our hook waits for a link. Before 2.0 containerd lets the runtime go on, and removes what it
+// has made when the link comes; later ones kill the runtime at once. Nothing is left either way.
+func (c *containerd) killClient(t *testing.T, w way) {
+	t.Helper()
+	id := "e2e-client-" + w.name
+	c.unchanged(t, w, id)
+	client := exec.Command(c.program("ctr"), w.contender.(*ctr).args(id, "waiting")...)
+	if err := client.Start(); err != nil {
+		t.Fatal(err)
+	}
+	hook := c.hook(t)
+	runtime := parent(t, hook)
+	kill(t, client.Process.Pid)
+	if err := client.Wait(); err == nil {
+		t.Error("ctr succeeds though it was killed")
+	}
+	if c.version[0] == '1' {
+		run(t, "ip", "link", "add", "p9", "type", "veth", "peer", "name", "p9-peer")
+		run(t, "ip", "link", "set", "p9", "up")
+		t.Cleanup(func() { run(t, "ip", "link", "del", "p9") })
+	} else if !eventually(func() bool { return syscall.Kill(runtime, 0) != nil }) {
+		t.Error("containerd does not kill the runtime")
+	}
+	c.hookEnds(t)
+	c.freed(t, true)
+	w.remove(t, id)
+	c.gone(t)
+	if c.version[0] == '1' {
+		// Now and then containerd forgets its shim, which then watches nothing. That is not ours to mend.
+		for _, pid := range pidsOf(t, "containerd-shim") {
+			kill(t, pid)
+		}
 	}
 }

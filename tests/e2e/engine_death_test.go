@@ -19,6 +19,9 @@ func (s *site) deaths(t *testing.T, e engine, ways []way) {
 			s.runtime(t, s.runtimePath(t, e, program))
 			name := w.name + " " + program + " kill "
 			t.Run(w.name+" "+program+" refused", func(t *testing.T) { s.refused(t, w, program) })
+			if w.name != "profile" {
+				t.Run(w.name+" "+program+" mistaken", func(t *testing.T) { s.mistaken(t, w) })
+			}
 			t.Run(name+"process", func(t *testing.T) { s.killProcess(t, w) })
 			t.Run(name+"shim", func(t *testing.T) { s.killShim(t, w) })
 			t.Run(name+"runtime", func(t *testing.T) { s.killRuntime(t, w) })

@@ -23,13 +23,19 @@ func dockerVersions() []struct{ docker, containerd string } {
 	return []struct{ docker, containerd string }{{"20.10", "1.6"}, {"26.1", "1.7"}, {"2.0.0-beta", "2.4"}}
 }
 
-// profiles are the annotations that have a profile in runtime.toml, and a runtime of Docker's that chooses it.
-func profiles() []string { return []string{"lan", "apps", "waiting", "nosuch"} }
+// profiles are those of runtime.toml, with the annotation that each gives. Docker has a runtime for each.
+func profiles() map[string]string {
+	list := map[string]string{"plain": "lan"}
+	for _, network := range []string{"lan", "apps", "waiting", "nosuch"} {
+		list[network] = network + dockerRoute
+	}
+	return list
+}
 
 func profileText() string {
 	var text strings.Builder
-	for _, name := range profiles() {
-		fmt.Fprintf(&text, "[profile.%s.annotations]\n%q = %q\n", name, dockerKey, name+dockerRoute)
+	for name, annotation := range profiles() {
+		fmt.Fprintf(&text, "[profile.%s.annotations]\n%q = %q\n", name, dockerKey, annotation)
 	}
 	return text.String()
 }
@@ -40,17 +46,18 @@ const (
 	dockerRoute = ",default-route=true"
 )
 
-// startDocker starts dockerd without anything that would change the host: no bridge, no firewall, no forwarding.
-func (s *site) startDocker(t *testing.T, e engine) *daemon {
+// startDocker starts dockerd without anything that would change the host: no firewall, no forwarding, and its bridge only
+// where key and value ask for it.
+func (s *site) startDocker(t *testing.T, e engine, key, value string) *daemon {
 	t.Helper()
 	runtimes := map[string]any{"lanhook": map[string]any{"path": runtimeName}}
-	for _, name := range profiles() {
+	for name := range profiles() {
 		runtimes["lanhook-"+name] = map[string]any{
 			"path": runtimeName, "runtimeArgs": []string{"--lanhook-profile=" + name},
 		}
 	}
 	config := encode(t, map[string]any{
-		"bridge": "none", "iptables": false, "ip6tables": false, "ip-forward": false, "userland-proxy": false,
+		key: value, "iptables": false, "ip6tables": false, "ip-forward": false, "userland-proxy": false,
 		"cgroup-parent": os.Getenv(group), "runtimes": runtimes,
 		"exec-opts": []string{"native.cgroupdriver=cgroupfs"}, "containerd": "/run/containerd/containerd.sock",
 	})
@@ -144,11 +151,44 @@ func TestEngineDocker(t *testing.T) {
 			s := newSite(t)
 			s.startContainerd(t, version.containerd)
 			e := newEngine(t, "docker", version.docker)
-			d := s.startDocker(t, e)
+			d := s.startDocker(t, e, "bridge", "none")
 			ways := s.dockerWays(t, e)
 			s.lives(t, e, ways)
 			s.deaths(t, e, ways)
 			s.engineDeaths(t, d, ways)
+		})
+	}
+}
+
+// TestEngineDockerNetwork has Docker's own network in the container. Docker 20.10 makes it before our hook is called, 29
+// after it: there our interface is in the way when it is called eth0.
+func TestEngineDockerNetwork(t *testing.T) {
+	for _, version := range dockerVersions() {
+		t.Run(version.docker, func(t *testing.T) {
+			s := newSite(t)
+			s.startContainerd(t, version.containerd)
+			e := newEngine(t, "docker", version.docker)
+			s.runtime(t, s.runtimePath(t, e, "runc"))
+			// Docker leaves its bridge. What is left of ours beside it is seen when the site goes.
+			t.Cleanup(func() { run(t, "ip", "link", "del", "docker0") })
+			s.startDocker(t, e, "bip", "10.66.0.1/24")
+			d := s.dockerWays(t, e)[0].contender.(*docker)
+			id := d.docker(t, "run", "--detach", "--name", "e2e-network", "--security-opt", "seccomp=unconfined",
+				"--runtime", "lanhook-plain", "busybox:e2e")
+			c := s.attached(t, id)
+			if name := c.Interfaces[0].Name; name != "lan0" {
+				t.Errorf("the interface in Docker is %s, want lan0", name)
+			}
+			networks()[0].pings(t, c, d.exec(t, id))
+			d.exec(t, id)("/bin/ping", "-c", "1", "-W", "3", "10.66.0.1")
+			route := d.docker(t, "exec", id, "/bin/ip", "route")
+			if !strings.Contains(route, "default via 10.66.0.1") {
+				t.Errorf("Docker's default route is not there:\n%s", route)
+			}
+			d.restart(t, id)
+			networks()[0].pings(t, s.attached(t, id), d.exec(t, id))
+			d.remove(t, id)
+			s.gone(t)
 		})
 	}
 }

@@ -103,3 +103,19 @@ func (s *site) refused(t *testing.T, w way, program string) {
 	w.remove(t, "e2e-refused")
 	s.gone(t)
 }
+
+// mistaken is a container whose annotation cannot be read. lanhook-runtime sees it before the runtime is started, so that
+// its user reads why even with crun.
+func (s *site) mistaken(t *testing.T, w way) {
+	t.Helper()
+	s.unchanged(t, w, "e2e-mistaken")
+	output, err := w.begin("e2e-mistaken", "lan,colour=red")()
+	if err == nil {
+		t.Errorf("a container starts with an annotation that nobody can read: %s", output)
+	}
+	if want := "colour"; !strings.Contains(output, want) {
+		t.Errorf("the engine does not show %q: %s", want, output)
+	}
+	w.remove(t, "e2e-mistaken")
+	s.gone(t)
+}

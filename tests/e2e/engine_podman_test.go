@@ -17,7 +17,9 @@ func (p *podmanRuntime) start(t *testing.T, name, annotation string) string {
 }
 
 // quote keeps podman from cutting the annotation at its commas.
-func (p *podmanRuntime) quote(annotation string) string { return `"io.lanhook.network=` + annotation + `"` }
+func (p *podmanRuntime) quote(annotation string) string {
+	return `"io.lanhook.network=` + annotation + `"`
+}
 
 func (p *podmanRuntime) begin(name, annotation string) func() (string, error) {
 	return begin("podman", slices.Concat(p.flags, p.startArgs(name, p.quote(annotation)))...)
@@ -55,5 +57,6 @@ func TestEnginePodman(t *testing.T) {
 		t.Run(program+" kill process", func(t *testing.T) { s.killProcess(t, w) })
 		t.Run(program+" kill runtime", func(t *testing.T) { s.killRuntime(t, w) })
 		t.Run(program+" refused", func(t *testing.T) { s.refused(t, w, program) })
+		t.Run(program+" mistaken", func(t *testing.T) { s.mistaken(t, w) })
 	}
 }

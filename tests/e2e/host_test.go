@@ -276,7 +276,7 @@ func subjects() map[string]string {
 		"forwarding": "cd /proc/sys/net; grep -H . ipv[46]/conf/*/forwarding ipv4/ip_forward",
 		"mounts":     "cut -d' ' -f3- /proc/self/mountinfo",
 		"namespaces": "ls /run/netns",
-		"processes":  "cat /proc/[0-9]*/comm 2>/dev/null | grep -E 'lanhook|runc|crun|conmon|podman|busybox|containerd|dockerd' || true",
+		"processes":  "cat /proc/[0-9]*/comm 2>/dev/null | grep -E 'lanhook|runc|crun|conmon|podman|busybox|sleep|containerd|dockerd' || true",
 	}
 }
 
