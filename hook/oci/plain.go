@@ -13,7 +13,8 @@ func plainState(data []byte) (State, bool) {
 	p := plain{text: string(data)}
 	var (
 		s    State
-		seen [len(stateKeys)]bool
+		keys = stateKeys()
+		seen [len(keys)]bool
 	)
 	p.object(func(key string) {
 		n := known(key)
@@ -22,7 +23,7 @@ func plainState(data []byte) (State, bool) {
 			return
 		}
 		// Of a key that is there twice, or not in lower case, encoding/json knows what to make.
-		p.odd = p.odd || seen[n] || key != stateKeys[n]
+		p.odd = p.odd || seen[n] || key != keys[n]
 		seen[n] = true
 		switch key {
 		case "id":
@@ -45,11 +46,13 @@ func plainState(data []byte) (State, bool) {
 }
 
 // stateKeys are the fields of a state that are looked at.
-var stateKeys = [...]string{"id", "pid", "bundle", "status", "ociVersion", "annotations"}
+func stateKeys() [6]string {
+	return [...]string{"id", "pid", "bundle", "status", "ociVersion", "annotations"}
+}
 
 // known is the field that encoding/json takes a key for, upper and lower case being the same to it; -1 for none.
 func known(key string) int {
-	for i, name := range stateKeys {
+	for i, name := range stateKeys() {
 		if strings.EqualFold(key, name) {
 			return i
 		}
