@@ -35,6 +35,8 @@ type value struct {
 // decoder collects what is wrong.
 type decoder struct {
 	found []finding
+	// keys are those of a network, nil until the first one is read.
+	keys []field[networkDraft]
 }
 
 func (d *decoder) fail(at mark, hint, format string, args ...any) {

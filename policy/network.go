@@ -60,7 +60,7 @@ func (d *decoder) network(e *entry) *networkDraft {
 		name = "network " + quoted(e.name)
 		d.fail(e.at, "a name has 1 to 63 of a-z, 0-9, _ . - and begins with a letter or digit", "%s: this is no name", name)
 	}
-	n.seen = decode(d, value{e.val, name}, networkSchema(), laterNetworkKeys(), n)
+	n.seen = decode(d, value{e.val, name}, d.networkKeys(), laterNetworkKeys(), n)
 	if n.Driver == 0 {
 		return n
 	}
@@ -75,6 +75,14 @@ func (d *decoder) network(e *entry) *networkDraft {
 	}
 	d.checkAddresses(n, name)
 	return n
+}
+
+// networkKeys is [networkSchema], made once for all networks.
+func (d *decoder) networkKeys() []field[networkDraft] {
+	if d.keys == nil {
+		d.keys = networkSchema()
+	}
+	return d.keys
 }
 
 func (n *networkDraft) defaultMode() {
@@ -92,7 +100,7 @@ func validNetworkName(s string) bool {
 
 // foreignKeys refuses the keys of another driver.
 func (d *decoder) foreignKeys(n *networkDraft, name string) {
-	for _, f := range networkSchema() {
+	for _, f := range d.networkKeys() {
 		if at, ok := n.seen[f.name]; ok && len(f.drivers) > 0 && !slices.Contains(f.drivers, n.Driver) {
 			d.fail(at, "take the key out", "%s: the driver %s has no %s, only %s has", name, n.Driver, f.name,
 				driverList(f.drivers))
