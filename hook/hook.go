@@ -230,7 +230,11 @@ func (a *app) failed(state oci.State, err error) int {
 // logged writes one event. A log that cannot be written stops nothing: the container matters more.
 func (a *app) logged(level slog.Level, event string, state oci.State, attrs ...any) {
 	attrs = append([]any{"id", state.ID, "status", state.Status}, attrs...)
-	logger(a.stateDir).Log(context.Background(), level, event, attrs...)
+	// In UTC, and without the place in the code: to load the time zone and to look for the place would take longer than
+	// to write the line.
+	r := slog.NewRecord(time.Now().UTC(), level, event, 0)
+	r.Add(attrs...)
+	logTo(a.stateDir).Handle(context.Background(), r) //nolint:errcheck // see above
 }
 
 func describe(interfaces []plan.Interface) string {

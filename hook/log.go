@@ -14,13 +14,13 @@ import (
 // maxLog is the size at which the log file starts anew; the one before is kept as log.old.
 const maxLog = 1 << 20
 
-// logger writes the hook's events: to the journal where there is one, else to the file log in the state directory. crun
+// logTo writes the hook's events: to the journal where there is one, else to the file log in the state directory. crun
 // shows nobody what a hook prints, so this is where the reason stands.
-func logger(stateDir string) *slog.Logger {
+func logTo(stateDir string) slog.Handler {
 	if hasJournal() {
-		return slog.New(&journalHandler{socket: journalSocket})
+		return &journalHandler{socket: journalSocket}
 	}
-	return slog.New(slog.NewTextHandler(&logFile{dir: stateDir}, nil))
+	return slog.NewTextHandler(&logFile{dir: stateDir}, nil)
 }
 
 // logFile is opened anew for each line: a hook writes one. What stands in its place and is no file is not followed, not
