@@ -29,7 +29,8 @@ func (a *app) attachCmd() *command {
 		use:   "attach ID|PID|NETNS --network [IFNAME:]NETWORK",
 		short: "Attach a running container to a network",
 		long: `Attach a container that runs already, by container id, process id, or the path of its network namespace. The
-policy decides as it does for the hook. Without IFNAME the container gets the lowest ethN that is free.`,
+policy decides as it does for the hook. Without IFNAME the container gets the lowest ethN that is free, a container of
+Docker's the lowest lanN.`,
 		args: []string{"ID, PID or NETNS"},
 		run: func(ctx context.Context, args []string) error {
 			return a.attach(ctx, args[0], f)
@@ -51,7 +52,7 @@ func (a *app) attach(ctx context.Context, word string, f asked) error {
 	}
 	defer s.Host.Close()
 	if !f.allNamed() {
-		free, nameErr := s.FreeName(c.NetNS)
+		free, nameErr := s.FreeName(c.NetNS, c.Runtime)
 		if nameErr != nil {
 			return nameErr
 		}
@@ -242,7 +243,7 @@ func (a *app) plan(ctx context.Context, f asked, bundle, at string) error {
 	}
 	a.printInterfaces(p.Interfaces)
 	if len(p.Steps) == 0 {
-		fmt.Fprintln(a.stdout, "nothing would be done: it is attached already")
+		fmt.Fprintln(a.stdout, "nothing would be done: the interfaces are there already")
 	}
 	for _, step := range p.Steps {
 		fmt.Fprintln(a.stdout, step)

@@ -128,7 +128,8 @@ func (a *app) createRuntime(ctx context.Context, o stageOptions) int {
 	if err != nil {
 		return a.failed(state, err)
 	}
-	req, err := request.Parse(state.Annotations)
+	engine, _ := oci.Origin(state.Bundle)
+	req, err := request.ParseFor(engine, state.Annotations)
 	if err != nil {
 		return a.failed(state, err)
 	}
@@ -153,12 +154,13 @@ func (a *app) createRuntime(ctx context.Context, o stageOptions) int {
 		return a.failed(state, err)
 	}
 	result, err := s.Attach(ctx, c)
+	err = ofEngine(err, c)
 	if err == nil {
 		// Whoever died between the last look and the commit will never call poststop.
 		if err = w.check(); err != nil && !result.Already {
 			late, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateRelease)
 			defer cancel()
-			err = errors.Join(err, s.Release(late, result.Ref))
+			err = errors.Join(err, s.Leave(late, result.Ref))
 		}
 	}
 	if err != nil {
@@ -168,7 +170,11 @@ func (a *app) createRuntime(ctx context.Context, o stageOptions) int {
 	if result.Already {
 		event = "was attached already"
 	}
-	a.logged(slog.LevelInfo, event, state, "interfaces", describe(result.Interfaces))
+	attrs := []any{"interfaces", describe(result.Interfaces)}
+	if len(result.Joined) > 0 {
+		attrs = append(attrs, "joined", join(result.Joined))
+	}
+	a.logged(slog.LevelInfo, event, state, attrs...)
 	return exitDone
 }
 
@@ -210,6 +216,9 @@ func (a *app) detachStopped(ctx context.Context, state oci.State) error {
 	d, err := s.Detach(ctx, state.ID)
 	if len(d.Interfaces) > 0 {
 		a.logged(slog.LevelInfo, "detached", state, "interfaces", describe(d.Interfaces))
+	}
+	if len(d.Left) > 0 {
+		a.logged(slog.LevelInfo, "left its interfaces to other containers of the namespace", state)
 	}
 	if len(d.Alive) > 0 {
 		a.logged(slog.LevelWarn, "poststop came while the container runs: left alone", state)
@@ -262,6 +271,7 @@ func container(state oci.State, req request.Request) (netsetup.Container, error)
 		Runtime:  engine,
 		NetNS:    fmt.Sprintf("/proc/%d/ns/net", state.PID),
 		Process:  process,
+		Sandbox:  oci.Sandbox(state.Annotations, engine),
 		Request:  req,
 		Subject: policy.Subject{
 			ID:          state.ID,

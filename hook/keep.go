@@ -82,7 +82,8 @@ func (a *app) gcCmd() *command {
 		use:   "gc",
 		short: "Take back what dead containers left",
 		long: `Take back what is proved dead, and only that: records of another boot, of a network namespace that is gone, of
-an attach that was cut off, and bridges with lanhook's mark that no record names.`,
+an attach or detach that was cut off, of what containers shared that have all stopped, and bridges with lanhook's mark
+that no record names.`,
 		run: func(ctx context.Context, _ []string) error {
 			return a.gc(ctx, o)
 		},

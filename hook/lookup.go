@@ -52,7 +52,7 @@ func (a *app) recordsOf(ctx context.Context, word string) ([]store.Record, error
 	if len(found) > 0 {
 		return one(word, found)
 	}
-	if pid, err := runtimePID(word); err == nil {
+	if pid, _, err := runtimePID(word); err == nil {
 		if found, err = recordsAt(all, netnsOf(pid)); err != nil {
 			return nil, err
 		}
@@ -153,7 +153,7 @@ func (a *app) target(word string, records []store.Record) (netsetup.Container, e
 		if pid, ok := processIn(word); ok {
 			return byProcess("pid:"+strconv.Itoa(pid), pid)
 		}
-		return netsetup.Container{ID: word, NetNS: word}, nil
+		return netsetup.Container{ID: word, NetNS: word, Runtime: engineOf(word)}, nil
 	}
 	if pid, err := strconv.Atoi(word); err == nil && pid > 0 {
 		if _, err := kernel.FindProcess(pid); err == nil || len(records) == 0 {
@@ -165,11 +165,13 @@ func (a *app) target(word string, records []store.Record) (netsetup.Container, e
 			return byProcess(rec.Container, rec.Process.PID)
 		}
 	}
-	pid, err := runtimePID(word)
+	pid, engine, err := runtimePID(word)
 	if err != nil {
 		return netsetup.Container{}, err
 	}
-	return byProcess(word, pid)
+	c, err := byProcess(word, pid)
+	c.Runtime = engine
+	return c, err
 }
 
 // processIn is PID of the path /proc/PID/ns/net.

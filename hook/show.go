@@ -14,7 +14,8 @@ func (a *app) lsCmd() *command {
 	return &command{
 		use:   "ls",
 		short: "List attached containers",
-		long:  "List the interfaces of all containers that have a record: one line an interface.",
+		long: `List the interfaces of all containers that have a record: one line an interface. An interface that containers of one
+network namespace share has a line for each of them.`,
 		run: func(ctx context.Context, _ []string) error {
 			records, err := a.records(ctx)
 			if err != nil {
@@ -23,18 +24,40 @@ func (a *app) lsCmd() *command {
 			if a.json {
 				return a.printJSON(views(records))
 			}
-			var rows [][]string
-			for _, rec := range records {
-				for _, i := range rec.Interfaces {
-					rows = append(rows, []string{
-						short(rec.Container), rec.Workload, i.Name, or(i.Network, "-"),
-						addresses(i), i.MAC.String(), rec.State.String(),
-					})
-				}
-			}
-			return a.printTable([]string{"CONTAINER", "NAME", "INTERFACE", "NETWORK", "ADDRESSES", "MAC", "STATE"}, rows)
+			return a.printTable([]string{"CONTAINER", "NAME", "INTERFACE", "NETWORK", "ADDRESSES", "MAC", "STATE"}, rows(records))
 		},
 	}
+}
+
+// rows are the lines of lanhook ls.
+func rows(records []store.Record) [][]string {
+	byRef := map[store.Ref]store.Record{}
+	for _, rec := range records {
+		byRef[rec.Ref()] = rec
+	}
+	var table [][]string
+	add := func(rec store.Record, interfaces []plan.Interface, state string) {
+		for _, i := range interfaces {
+			table = append(table, []string{
+				short(rec.Container), rec.Workload, i.Name, or(i.Network, "-"), addresses(i), i.MAC.String(), state,
+			})
+		}
+	}
+	for _, rec := range records {
+		for _, ref := range rec.Joined {
+			add(rec, byRef[ref].Interfaces, "joined "+short(ref.Container))
+		}
+		add(rec, rec.Interfaces, stateOf(rec))
+	}
+	return table
+}
+
+// stateOf is a record's state in one word.
+func stateOf(rec store.Record) string {
+	if rec.Left && rec.State == store.Attached {
+		return "left"
+	}
+	return rec.State.String()
 }
 
 func (a *app) inspectCmd() *command {
@@ -104,6 +127,15 @@ func (a *app) printRecord(rec store.Record) {
 		p("name", "%s", rec.Workload)
 	}
 	p("state", "%s since %s", rec.State, rec.Created.Format(time.RFC3339))
+	if rec.Sandbox {
+		p("sandbox", "its end is the end of all containers of its namespace")
+	}
+	if rec.Left {
+		p("left", "its interfaces are kept for the containers that joined it")
+	}
+	for _, ref := range rec.Joined {
+		p("joined", "%s, whose interfaces it shares", ref.Container)
+	}
 	p("process", "%d", rec.Process.PID)
 	p("record", "%s", rec.ID)
 	a.printInterfaces(rec.Interfaces)

@@ -46,10 +46,10 @@ func stateFiles(id string) []string {
 	}
 }
 
-// runtimePID asks the runtimes' own state for the first process of a container.
-func runtimePID(id string) (int, error) {
+// runtimePID asks the runtimes' own state for the first process of a container, and for its engine where that is seen.
+func runtimePID(id string) (pid int, engine string, err error) {
 	if strings.ContainsAny(id, "/*?[\\") {
-		return 0, &notRunningError{id}
+		return 0, "", &notRunningError{id}
 	}
 	patterns := stateFiles(id)
 	if isShort(id) {
@@ -58,18 +58,28 @@ func runtimePID(id string) (int, error) {
 	for _, pattern := range patterns {
 		paths, err := filepath.Glob(pattern)
 		if err != nil {
-			return 0, fmt.Errorf("look for container %s: %w", id, err)
+			return 0, "", fmt.Errorf("look for container %s: %w", id, err)
 		}
 		if len(paths) > 1 && strings.Contains(pattern, id+"*") {
-			return 0, ambiguous(id)
+			return 0, "", ambiguous(id)
 		}
 		for _, path := range paths {
 			if pid := pidIn(path); pid > 0 {
-				return pid, nil
+				return pid, engineOf(path), nil
 			}
 		}
 	}
-	return 0, &notRunningError{id}
+	return 0, "", &notRunningError{id}
+}
+
+// engineOf tells Docker by a path below its runtime's or containerd's folders, or by the mount of a namespace of its
+// own; "" is any other engine.
+func engineOf(path string) string {
+	path = strings.TrimPrefix(path, "/var")
+	if strings.HasPrefix(path, "/run/docker/") || strings.HasPrefix(path, "/run/containerd/") && strings.Contains(path, "/moby/") {
+		return oci.Docker
+	}
+	return ""
 }
 
 // isShort says whether a word can be the beginning of an id that an engine made, as its lists show it: 12 hexadecimal
@@ -159,7 +169,7 @@ func (f asked) request(c *netsetup.Container, annotations map[string]string) err
 	if err := f.annotated(annotations); err != nil {
 		return err
 	}
-	req, err := request.Parse(annotations)
+	req, err := request.ParseFor(or(c.Subject.Engine, c.Runtime), annotations)
 	if err != nil {
 		return err
 	}

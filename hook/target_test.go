@@ -9,6 +9,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/lanhook/lanhook/netsetup"
+	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/policy"
 )
 
 func TestCgroupIn(t *testing.T) {
@@ -193,5 +197,44 @@ func TestHintOf(t *testing.T) {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+func TestEngineOf(t *testing.T) {
+	for path, want := range map[string]string{
+		"/run/docker/runtime-runc/moby/0123abc/state.json":                                  "docker",
+		"/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby/0123abc/init.pid": "docker",
+		"/run/containerd/runc/moby/0123abc/state.json":                                      "docker",
+		"/run/containerd/io.containerd.runtime.v2.task/moby/0123abc/init.pid":               "docker",
+		"/var/run/docker/netns/0123abc":                                                     "docker",
+		"/run/containerd/runc/k8s.io/0123abc/state.json":                                    "",
+		"/run/runc/moby/state.json":                                                         "",
+		"/run/netns/web":                                                                    "",
+		"/srv/run/docker/netns/web":                                                         "",
+	} {
+		if got := engineOf(path); got != want {
+			t.Errorf("%s: engine %q, want %q", path, got, want)
+		}
+	}
+}
+
+func TestHostNetworkHint(t *testing.T) {
+	for _, c := range []struct{ engine, namespace, want string }{
+		{"containerd", "k8s.io", "take hostNetwork: true out of the pod"},
+		{"cri-o", "", "take hostNetwork: true out of the pod"},
+		{"docker", "moby", "without --network host"},
+		{"podman", "", "without --network host"},
+		{"containerd", "default", "without --net-host (ctr) or --network host (nerdctl)"},
+		{"", "", "in config.json"},
+	} {
+		other := errors.New("other")
+		asked := netsetup.Container{Subject: policy.Subject{Engine: c.engine, Namespace: c.namespace}}
+		if err := ofEngine(other, asked); !errors.Is(err, other) || ofEngine(nil, asked) != nil {
+			t.Errorf("another error became %v", err)
+		}
+		err, ok := errors.AsType[*hostNetworkError](ofEngine(&kernel.HostNamespaceError{Path: "/proc/1/ns/net"}, asked))
+		if !ok || !strings.Contains(err.Hint(), c.want) || !strings.HasSuffix(err.Hint(), "take its io.lanhook annotations away") {
+			t.Errorf("%s: %v, hint %q, want %q", c.engine, err, err.Hint(), c.want)
+		}
 	}
 }

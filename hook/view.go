@@ -20,9 +20,23 @@ type recordView struct {
 	NetNS      uint64           `json:"netns"`
 	Created    time.Time        `json:"created"`
 	Interfaces []plan.Interface `json:"interfaces"`
+	// Joined are the containers whose interfaces it shares.
+	Joined  []refView `json:"joined,omitempty"`
+	Left    bool      `json:"left,omitempty"`
+	Sandbox bool      `json:"sandbox,omitempty"`
+}
+
+// refView names a record.
+type refView struct {
+	Container string `json:"container"`
+	Record    string `json:"record"`
 }
 
 func viewOf(rec store.Record) recordView {
+	var joined []refView
+	for _, ref := range rec.Joined {
+		joined = append(joined, refView{ref.Container, ref.ID})
+	}
 	return recordView{
 		Container:  rec.Container,
 		Workload:   rec.Workload,
@@ -33,6 +47,9 @@ func viewOf(rec store.Record) recordView {
 		NetNS:      rec.NetNS.Inode,
 		Created:    rec.Created,
 		Interfaces: shown(rec.Interfaces),
+		Joined:     joined,
+		Left:       rec.Left,
+		Sandbox:    rec.Sandbox,
 	}
 }
 

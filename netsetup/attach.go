@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/lanhook/lanhook/netsetup/apply"
@@ -22,8 +23,9 @@ const maxTries = 5
 // Attach gives the container the interfaces that it asks for and that the policy allows. When it fails, the kernel and
 // the store are as before, or the error says what could not be taken back and the record stays for gc.
 //
-// A container that is attached already, in the same namespace and to the same networks, is left alone. ctx bounds it
-// all; its cause is the reason why it stopped.
+// A container that is attached already, in the same namespace and to the same networks, is left alone. An interface that
+// another container of the namespace has made, and that is what this one asks for, is shared. ctx bounds it all; its
+// cause is the reason why it stopped.
 func (s *Setup) Attach(ctx context.Context, c Container) (Result, error) {
 	attachments, err := s.Policy.Decide(c.Request, c.Subject)
 	if err != nil {
@@ -43,7 +45,7 @@ func (s *Setup) Attach(ctx context.Context, c Container) (Result, error) {
 		return Result{}, err
 	}
 	defer release()
-	if !d.already {
+	if d.rec.State == store.Pending {
 		if d.crowded {
 			s.Host.OwnProc()
 		}
@@ -52,7 +54,9 @@ func (s *Setup) Attach(ctx context.Context, c Container) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	return Result{Ref: d.rec.Ref(), Already: d.already, Interfaces: d.rec.Interfaces}, nil
+	return Result{
+		Ref: d.rec.Ref(), Already: d.already, Interfaces: slices.Concat(d.shared, d.rec.Interfaces), Joined: d.rec.Joined,
+	}, nil
 }
 
 // carryOut does what the record says, gives up the lock on bridges as soon as their ports show who uses them, and makes
@@ -99,7 +103,7 @@ func (s *Setup) takeBack(ctx context.Context, k apply.Kernel, rec store.Record) 
 	defer cancel()
 	err := s.undo(ctx, k, rec)
 	if err == nil {
-		return nil
+		return s.unhold(ctx, rec)
 	}
 	// What was never begun is nobody's to undo later either. A record that is gone stays so: then only a bridge is left,
 	// which gc knows by its mark.
@@ -120,7 +124,7 @@ func (s *Setup) takeBack(ctx context.Context, k apply.Kernel, rec store.Record) 
 // nobody takes the bridge for unused meanwhile. While it clears it must not hold that lock: clearing may remove the
 // last user's bridge.
 func (s *Setup) begin(ctx context.Context, d *draft) (release func(), err error) {
-	for tries := 0; tries < maxTries; {
+	for tries := 0; tries < maxTries; tries++ {
 		if d.facts, err = s.look(ctx, d.ns, d.attachments); err != nil {
 			return nil, err
 		}
@@ -135,8 +139,8 @@ func (s *Setup) begin(ctx context.Context, d *draft) (release func(), err error)
 			return release, nil
 		}
 		release()
-		if _, own := errors.AsType[*namesakeError](err); !own {
-			tries++ // of namesakes there is one a subnet at most
+		if isBounded(err) {
+			tries--
 		}
 		if err = s.clear(ctx, d, err); err != nil {
 			return nil, err
@@ -145,13 +149,31 @@ func (s *Setup) begin(ctx context.Context, d *draft) (release func(), err error)
 	return nil, fmt.Errorf("attach %s: dead containers still held what it needs after %d tries", d.container.ID, maxTries)
 }
 
+// isBounded says whether a reason to begin again has a bound of its own: of namesakes there is one a subnet at most, and
+// waiting ends by the clock.
+func isBounded(reason error) bool {
+	switch reason.(type) { //nolint:errorlint // draft.record gives them as they are
+	case *namesakeError, *busyError, *staleError:
+		return true
+	}
+	return false
+}
+
 // clear looks at why a transaction was refused. When the reason is a record of a dead container, it undoes that one;
 // otherwise it gives the reason back.
 func (s *Setup) clear(ctx context.Context, d *draft, reason error) error {
+	if busy, ok := errors.AsType[*busyError](reason); ok {
+		return s.await(ctx, d, busy)
+	}
+	if _, ok := errors.AsType[*staleError](reason); ok {
+		d.relooked = true
+		return nil
+	}
 	if earlier, ok := errors.AsType[*earlierError](reason); ok {
 		// A poststop would take it back too, though something else may still hold its namespace.
 		if earlier.rec.Process.PID != 0 && !alive(earlier.rec.Process) {
-			return s.undo(ctx, s.undoer(earlier.rec), earlier.rec)
+			_, err := s.end(ctx, earlier.rec, stopped)
+			return err
 		}
 		return s.clearDead(ctx, earlier.rec, reason)
 	}
@@ -188,15 +210,29 @@ func (s *Setup) clear(ctx context.Context, d *draft, reason error) error {
 
 // clearDead undoes a record that is proved dead, or else gives the reason back.
 func (s *Setup) clearDead(ctx context.Context, rec store.Record, reason error) error {
-	var l liveness
-	dead, err := l.dead(s, rec)
-	if err == nil && !dead {
-		return reason
-	}
-	if err == nil {
-		err = s.undo(ctx, s.undoer(rec), rec)
-	}
+	var (
+		l liveness
+		g group
+	)
+	err := s.Store.View(ctx, func(tx *store.Tx) (err error) {
+		g, err = s.groupOf(tx, rec.NetNS)
+		return err
+	})
 	if err != nil {
+		return errors.Join(reason, err)
+	}
+	switch v, err := l.look(s, rec, g); {
+	case err != nil:
+		return errors.Join(reason, err)
+	case v == living:
+		return reason
+	case v == idle:
+		if _, err = s.leave(ctx, rec.Ref(), unneeded); err != nil {
+			return errors.Join(reason, err)
+		}
+		return nil
+	}
+	if err := s.undo(ctx, s.undoer(rec), rec); err != nil {
 		return errors.Join(reason, err)
 	}
 	return nil
@@ -221,11 +257,11 @@ func (s *Setup) commit(ctx context.Context, rec store.Record) error {
 		if err := context.Cause(ctx); err != nil {
 			return fmt.Errorf("cut off before the end: %w", err)
 		}
-		_, ok, err := tx.Record(rec.Ref())
+		now, ok, err := tx.Record(rec.Ref())
 		if err != nil {
 			return err
 		}
-		if !ok {
+		if !ok || now.State != store.Pending {
 			return fmt.Errorf("container %s was detached while it was being attached", rec.Container)
 		}
 		rec.State = store.Attached
@@ -259,12 +295,8 @@ func (s *Setup) look(ctx context.Context, ns *kernel.Namespace, attachments []po
 		if err != nil || ready(attachments, facts) || !time.Now().Before(deadline) {
 			return facts, err
 		}
-		timer := time.NewTimer(min(wait, time.Until(deadline)))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return plan.Facts{}, fmt.Errorf("wait for the parent: %w", context.Cause(ctx))
+		if err := pause(ctx, min(wait, time.Until(deadline))); err != nil {
+			return plan.Facts{}, fmt.Errorf("wait for the parent: %w", err)
 		}
 	}
 }

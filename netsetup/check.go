@@ -18,19 +18,26 @@ type Drift struct {
 }
 
 // Check compares what the kernel has with what a record says. It changes nothing.
-func (s *Setup) Check(_ context.Context, rec store.Record) ([]Drift, error) {
+func (s *Setup) Check(ctx context.Context, rec store.Record) ([]Drift, error) {
 	if rec.BootID != s.BootID {
 		return []Drift{{What: "the record is of another boot; lanhook gc removes it"}}, nil
 	}
-	if rec.State == store.Pending {
+	switch rec.State {
+	case store.Pending:
 		return []Drift{{What: "the attach is under way or was cut off; lanhook gc takes back what was cut off"}}, nil
+	case store.Leaving:
+		return []Drift{{What: "the detach is under way or was cut off; lanhook gc finishes what was cut off"}}, nil
+	case store.Attached:
 	}
 	ns, err := s.open(rec)
 	if err != nil {
 		return []Drift{{What: "the container's namespace is gone; lanhook gc removes the record"}}, nil
 	}
 	defer ns.Close()
-	var drift []Drift
+	drift, err := s.checkJoined(ctx, rec)
+	if err != nil {
+		return nil, err
+	}
 	for _, i := range rec.Interfaces {
 		var found []Drift
 		if found, err = checkInterface(ns, rec, i); err != nil {
@@ -40,6 +47,21 @@ func (s *Setup) Check(_ context.Context, rec store.Record) ([]Drift, error) {
 	}
 	host, err := s.checkHost(rec)
 	return append(drift, host...), err
+}
+
+// checkJoined looks for the records that the container shares interfaces with.
+func (s *Setup) checkJoined(ctx context.Context, rec store.Record) ([]Drift, error) {
+	var drift []Drift
+	for _, ref := range rec.Joined {
+		owner, ok, err := s.find(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		if !ok || owner.State != store.Attached {
+			drift = append(drift, Drift{What: fmt.Sprintf("container %s, whose interfaces it shares, has them no more", ref.Container)})
+		}
+	}
+	return drift, nil
 }
 
 func checkInterface(ns *kernel.Namespace, rec store.Record, i plan.Interface) ([]Drift, error) {

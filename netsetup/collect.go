@@ -23,12 +23,14 @@ type Collected struct {
 }
 
 // Collect removes what is proved dead, and only that: records of another boot, of a namespace that is gone and whose
-// process is another, of an attach that was cut off. Then it removes bridges with our mark that no record names. It goes
-// on past failures and joins them.
+// process is another, of an attach or a detach that was cut off, of a container that has stopped and only shared what
+// others have, or left to others what none of them needs any more. Then it removes bridges with our mark that no record
+// names. It goes on past failures and joins them.
 func (s *Setup) Collect(ctx context.Context, o CollectOptions) (Collected, error) {
 	var (
 		result Collected
 		all    []store.Record
+		undone []store.Record
 		errs   []error
 		l      liveness
 	)
@@ -38,26 +40,52 @@ func (s *Setup) Collect(ctx context.Context, o CollectOptions) (Collected, error
 	}); err != nil {
 		return result, err
 	}
+	done := map[store.Ref]bool{}
+	groups := grouped(all, s.BootID)
 	for _, rec := range all {
-		dead, err := l.dead(s, rec)
-		if err != nil || !dead {
+		if done[rec.Ref()] {
+			continue
+		}
+		v, err := l.look(s, rec, groups[identity(rec)])
+		if err != nil || v == living {
 			errs = append(errs, err)
 			continue
 		}
-		if !o.DryRun {
-			if err := apply.Undo(ctx, s.undoer(rec), ownUndo(rec.Steps)); err != nil {
-				errs = append(errs, err)
-				continue
+		gone := []store.Record{rec}
+		switch {
+		case o.DryRun:
+		case v == idle:
+			var d departure
+			d, err = s.leave(ctx, rec.Ref(), unneeded)
+			gone = d.gone
+		default:
+			if err = apply.Undo(ctx, s.undoer(rec), ownUndo(rec.Steps)); err != nil {
+				gone = nil
 			}
+			undone = append(undone, gone...)
 		}
-		result.Records = append(result.Records, rec)
+		for _, rec := range gone {
+			done[rec.Ref()] = true
+		}
+		result.Records, errs = append(result.Records, gone...), append(errs, err)
 	}
 	if !o.DryRun {
-		errs = append(errs, s.forget(ctx, result.Records))
+		errs = append(errs, s.forget(ctx, undone))
 	}
 	bridges, err := s.sweep(ctx, o)
 	result.Bridges = bridges
 	return result, errors.Join(append(errs, err)...)
+}
+
+// grouped sorts the records of this boot by their namespaces.
+func grouped(all []store.Record, bootID string) map[kernel.Identity]group {
+	groups := map[kernel.Identity]group{}
+	for _, rec := range all {
+		if rec.BootID == bootID {
+			groups[identity(rec)] = append(groups[identity(rec)], rec)
+		}
+	}
+	return groups
 }
 
 // forget deletes records that are undone, all in one transaction.
@@ -98,31 +126,50 @@ type liveness struct {
 	living  kernel.Living
 }
 
-// dead says whether a record's container is proved dead; what cannot be proved lives.
-func (l *liveness) dead(s *Setup, rec store.Record) (bool, error) {
+// verdict is what is known of a record's container.
+type verdict uint8
+
+const (
+	// living is also what cannot be proved dead.
+	living verdict = iota
+	// idle is a record that nothing living needs, in a namespace that may live.
+	idle
+	// over is proved dead.
+	over
+)
+
+// look says whether a record's container is proved dead; what cannot be proved lives. g is the records of its namespace.
+func (l *liveness) look(s *Setup, rec store.Record, g group) (verdict, error) {
+	working := rec.State != store.Attached && alive(rec.Writer)
 	switch {
 	case rec.BootID != s.BootID:
-		return true, nil
-	case rec.State == store.Pending && alive(rec.Writer), rec.State == store.Attached && alive(rec.Process):
-		return false, nil
+		return over, nil
+	case working, rec.State == store.Attached && !rec.Left && alive(rec.Process):
+		return living, nil
 	case rec.Host != s.hostNetNS():
 		// Its number for the namespace is no number of ours. With its host, its links are gone.
 		lives, err := l.lives(s, kernel.Identity(rec.Host))
-		return !lives && err == nil, err
-	case rec.State == store.Pending:
-		return true, nil
+		return verdictOf(lives), err
+	case rec.State != store.Attached:
+		return over, nil
+	case g.unneeded(rec):
+		return idle, nil
 	}
 	used, err := s.Host.Alive(rec.NetNS.NSID)
-	if err != nil || !used {
-		return !used && err == nil, err
-	}
-	if kernel.OwnNSID(rec.NetNS.NSID) {
-		return false, nil
+	if err != nil || !used || kernel.OwnNSID(rec.NetNS.NSID) {
+		return verdictOf(used), err
 	}
 	// Somebody else had given the namespace a number before, such as ip-netns(8): one of those that the kernel gives
 	// again. It is the container's namespace still, without its first process, or another one by now.
 	lives, err := l.lives(s, identity(rec))
-	return !lives && err == nil, err
+	return verdictOf(lives), err
+}
+
+func verdictOf(lives bool) verdict {
+	if lives {
+		return living
+	}
+	return over
 }
 
 // lives says whether a namespace is found among those of all threads and mounts.

@@ -19,12 +19,18 @@ import (
 // for gc.
 //
 // What belongs to a container that still runs is left alone: a late poststop of an earlier container of the same id must
-// not cut off the one that runs now.
+// not cut off the one that runs now. What other containers of the namespace have joined is left to them, unless the
+// container is their pod's sandbox; the last of them takes it back.
 func (s *Setup) Detach(ctx context.Context, id string) (Detached, error) {
 	result := Detached{Container: id}
-	var records []store.Record
+	var (
+		records []store.Record
+		alone   map[store.Ref]bool
+	)
 	err := s.Store.View(ctx, func(tx *store.Tx) (err error) {
-		records, err = tx.ByContainer(id)
+		if records, err = tx.ByContainer(id); err == nil {
+			alone, err = s.alone(tx, records)
+		}
 		return err
 	})
 	if err != nil {
@@ -37,22 +43,65 @@ func (s *Setup) Detach(ctx context.Context, id string) (Detached, error) {
 			continue
 		}
 		result.Found = true
-		if err := s.undo(ctx, s.undoer(rec), rec); err != nil {
+		d := departure{gone: []store.Record{rec}}
+		if alone[rec.Ref()] {
+			err = s.undo(ctx, s.undoer(rec), rec)
+		} else {
+			d, err = s.end(ctx, rec, stopped)
+		}
+		if d.kept {
+			result.Left = append(result.Left, rec.Ref())
+		}
+		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		result.Interfaces = append(result.Interfaces, rec.Interfaces...)
+		for _, rec := range d.gone {
+			result.Interfaces = append(result.Interfaces, rec.Interfaces...)
+		}
 	}
 	return result, errors.Join(errs...)
 }
 
-// Release takes back what one record says, whether its container runs or not. A record that is gone is no error.
-func (s *Setup) Release(ctx context.Context, ref store.Ref) error {
+// alone finds the records that nobody shares, nor ever will: their process is dead, and nobody joins an owner whose
+// process is dead unless others have before. They need no mark, and their detach one transaction less.
+func (s *Setup) alone(tx *store.Tx, records []store.Record) (map[store.Ref]bool, error) {
+	list := map[store.Ref]bool{}
+	for _, rec := range records {
+		if rec.Left || rec.State == store.Leaving || len(rec.Joined) > 0 || mayLive(rec.Process) {
+			continue
+		}
+		g, err := s.groupOf(tx, rec.NetNS)
+		if err != nil {
+			return nil, err
+		}
+		list[rec.Ref()] = len(g) == 1
+	}
+	return list, nil
+}
+
+// end lets a record go, in whatever boot and host it was written.
+func (s *Setup) end(ctx context.Context, rec store.Record, why ending) (departure, error) {
+	if rec.BootID != s.BootID || rec.Host != s.hostNetNS() {
+		return departure{gone: []store.Record{rec}}, s.undo(ctx, s.undoer(rec), rec)
+	}
+	return s.leave(ctx, rec.Ref(), why)
+}
+
+// Release takes back what one record says, whether its container runs or not, and whether others share it or not: they
+// lose it. A record that is gone is no error.
+func (s *Setup) Release(ctx context.Context, ref store.Ref) error { return s.endOf(ctx, ref, unwanted) }
+
+// Leave takes back what one record says as [Setup.Detach] does, but without a look whether its container runs.
+func (s *Setup) Leave(ctx context.Context, ref store.Ref) error { return s.endOf(ctx, ref, stopped) }
+
+func (s *Setup) endOf(ctx context.Context, ref store.Ref, why ending) error {
 	rec, ok, err := s.find(ctx, ref)
 	if err != nil || !ok {
 		return err
 	}
-	return s.undo(ctx, s.undoer(rec), rec)
+	_, err = s.end(ctx, rec, why)
+	return err
 }
 
 // undoer gives the kernel in which a record is undone. It reaches the container's namespace by the id that the host has

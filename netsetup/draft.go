@@ -24,10 +24,19 @@ type draft struct {
 	nsid        int
 	attachments []policy.Attachment
 	facts       plan.Facts
+	// relooked says that facts were taken again after they did not fit what the records say.
+	relooked bool
+	patience patience
 	// dry is true for a plan that is only shown.
 	dry bool
 	// asked are the records of the same workload that were looked at, and live.
 	asked map[store.Ref]bool
+
+	// own are the attachments that this container makes itself; shared are the interfaces that others of the namespace
+	// made, and joined their records.
+	own    []policy.Attachment
+	shared []plan.Interface
+	joined []store.Ref
 
 	rec     store.Record
 	already bool
@@ -42,16 +51,6 @@ func (d *draft) usesBridge() bool {
 	return slices.ContainsFunc(d.attachments, func(a policy.Attachment) bool { return a.Network.Driver == policy.Bridge })
 }
 
-// earlierError is a record of an earlier start of the same container id.
-type earlierError struct{ rec store.Record }
-
-func (e *earlierError) Error() string {
-	return fmt.Sprintf("container %s has a record of an earlier start, whose network namespace still lives", e.rec.Container)
-}
-
-// Hint says how to take it back by hand.
-func (e *earlierError) Hint() string { return "lanhook detach " + e.rec.Container + " takes it back" }
-
 // namesakeError says that an address or MAC which this workload would get again is held by a record of its own name.
 type namesakeError struct{ ref store.Ref }
 
@@ -65,25 +64,40 @@ func (d *draft) record(tx *store.Tx) error {
 	if d.asked == nil {
 		d.asked = map[store.Ref]bool{}
 	}
+	if err := d.share(tx); err != nil {
+		return err
+	}
 	if err := d.existing(tx); err != nil || d.already {
 		return err
 	}
+	d.rec = d.newRecord()
+	if len(d.own) > 0 {
+		if err := d.plan(tx); err != nil {
+			return err
+		}
+	} else {
+		d.rec.State = store.Attached // there is nothing to do
+	}
+	if d.dry {
+		return nil
+	}
+	return tx.Put(d.rec)
+}
+
+// plan chooses the addresses and makes the plan of what the container gets for itself.
+func (d *draft) plan(tx *store.Tx) error {
 	if err := d.count(tx); err != nil {
 		return err
 	}
-	if err := d.taken(tx); err != nil {
-		return err
-	}
-	d.rec = d.newRecord()
 	in := plan.Input{
 		Record:      d.rec.ID,
 		HostID:      d.HostID,
-		Attachments: d.attachments,
+		Attachments: d.own,
 		Facts:       d.facts,
 		Publish:     d.container.Request.Publish,
 	}
-	for i := range d.attachments {
-		choice, err := d.choose(tx, i)
+	for _, a := range d.own {
+		choice, err := d.choose(tx, a)
 		if err != nil {
 			return err
 		}
@@ -99,10 +113,7 @@ func (d *draft) record(tx *store.Tx) error {
 			d.rec.Shared = append(d.rec.Shared, b.Name)
 		}
 	}
-	if d.dry {
-		return nil
-	}
-	return tx.Put(d.rec)
+	return nil
 }
 
 // count looks how many containers are attached.
@@ -110,106 +121,6 @@ func (d *draft) count(tx *store.Tx) error {
 	n, err := tx.Len()
 	d.crowded = n >= crowd
 	return err
-}
-
-// existing looks at the records of the same container id. Ids are unique in one engine's namespace only, so a record
-// whose process lives in another network namespace is another container's.
-func (d *draft) existing(tx *store.Tx) error {
-	if d.ns == nil {
-		return nil
-	}
-	records, err := tx.ByContainer(d.container.ID)
-	if err != nil {
-		return err
-	}
-	for _, rec := range records {
-		same := rec.BootID == d.BootID && rec.NetNS.Cookie == d.ns.Identity().Cookie
-		switch {
-		case !same && rec.BootID == d.BootID && alive(rec.Process):
-		case !same:
-			return &earlierError{rec}
-		case rec.State == store.Pending && alive(rec.Writer):
-			return fmt.Errorf("container %s is being attached by process %d right now", rec.Container, rec.Writer.PID)
-		case rec.State == store.Pending:
-			return &earlierError{rec}
-		case d.overlaps(rec):
-			return d.again(tx, rec)
-		}
-	}
-	return nil
-}
-
-func (d *draft) overlaps(rec store.Record) bool {
-	return slices.ContainsFunc(d.attachments, func(a policy.Attachment) bool {
-		return slices.ContainsFunc(rec.Interfaces, func(i plan.Interface) bool { return i.Name == a.IfName })
-	})
-}
-
-// again is an attach of what is attached already: the same interfaces on the same networks, and still there.
-func (d *draft) again(tx *store.Tx, rec store.Record) error {
-	same := len(rec.Interfaces) == len(d.attachments)
-	for i, a := range d.attachments {
-		same = same && d.fits(rec.Interfaces[i], a)
-		if same && !d.facts.Taken[a.IfName] {
-			return &attachedError{rec, fmt.Sprintf("has a record of %s, but the interface is gone", a.IfName)}
-		}
-	}
-	if !same {
-		return &attachedError{rec, "is attached already, but not as it asks now"}
-	}
-	d.rec, d.already = rec, true
-	if p := store.Process(d.container.Process); p.PID != 0 && p != rec.Process && !d.dry {
-		// The same namespace with another first process: it is this one's end that counts from now on.
-		d.rec.Process = p
-		return tx.Put(d.rec)
-	}
-	return nil
-}
-
-// fits says whether an interface is what an attachment asks for.
-func (d *draft) fits(i plan.Interface, a policy.Attachment) bool {
-	uplink := d.facts.Uplink[a.IfName].Name
-	if a.Network.Driver == policy.Bridge {
-		uplink = a.Network.Bridge
-	}
-	missing := slices.ContainsFunc(a.IPs, func(p netip.Prefix) bool { return !slices.Contains(i.Addresses, p) })
-	return i.Name == a.IfName && i.Network == a.Network.Name && i.Driver == a.Network.Driver.String() &&
-		(uplink == "" || i.Uplink == uplink) && !missing &&
-		(a.MAC == nil || i.MAC.String() == a.MAC.String()) && (a.MTU == 0 || i.MTU == a.MTU)
-}
-
-// attachedError is an attach that does not fit what the container has.
-type attachedError struct {
-	rec store.Record
-	why string
-}
-
-func (e *attachedError) Error() string { return fmt.Sprintf("container %s %s", e.rec.Container, e.why) }
-
-// Hint says how to begin anew.
-func (e *attachedError) Hint() string {
-	return "see lanhook inspect " + e.rec.Container + "; lanhook detach " + e.rec.Container + " takes it back"
-}
-
-// taken names the record that made an interface whose name the container has already.
-func (d *draft) taken(tx *store.Tx) error {
-	if d.ns == nil {
-		return nil
-	}
-	id := d.ns.Identity()
-	for _, a := range d.attachments {
-		if !d.facts.Taken[a.IfName] {
-			continue
-		}
-		ref, ok, err := tx.InterfaceHolder(store.NetNS{Inode: id.Inode, Cookie: id.Cookie}, a.IfName)
-		if err != nil {
-			return err
-		}
-		if ok {
-			return &store.InUseError{What: "interface " + a.IfName + " of the network namespace", Holder: ref, IfName: a.IfName}
-		}
-	}
-	return nil
 }
 
 func (d *draft) newRecord() store.Record {
@@ -225,6 +136,8 @@ func (d *draft) newRecord() store.Record {
 		Process:   store.Process(d.container.Process),
 		Writer:    store.Process(d.Self),
 		Created:   time.Now().UTC().Truncate(time.Second),
+		Joined:    d.joined,
+		Sandbox:   d.container.Sandbox,
 	}
 	if d.ns != nil {
 		id := d.ns.Identity()
@@ -234,8 +147,7 @@ func (d *draft) newRecord() store.Record {
 }
 
 // choose takes the addresses and the MAC of one attachment.
-func (d *draft) choose(tx *store.Tx, i int) (plan.Choice, error) {
-	a := d.attachments[i]
+func (d *draft) choose(tx *store.Tx, a policy.Attachment) (plan.Choice, error) {
 	uplink := d.facts.Uplink[a.IfName]
 	name := uplink.Name
 	if a.Network.Driver == policy.Bridge {

@@ -44,6 +44,8 @@ type Container struct {
 	NetNS string
 	// Process is its first process, zero when unknown.
 	Process kernel.Process
+	// Sandbox says that it is a pod's sandbox: with its end all containers of its namespace have ended.
+	Sandbox bool
 	Request request.Request
 	Subject policy.Subject
 }
@@ -52,8 +54,11 @@ type Container struct {
 type Result struct {
 	Ref store.Ref
 	// Already is true when the container had been attached before, and nothing was done.
-	Already    bool
+	Already bool
+	// Interfaces are what the container asked for: those that it shares, then those of its own.
 	Interfaces []plan.Interface
+	// Joined are the records of the containers with which it shares interfaces.
+	Joined []store.Ref
 }
 
 // Detached is what a detach took back.
@@ -65,6 +70,8 @@ type Detached struct {
 	Interfaces []plan.Interface
 	// Alive are the records that were left because their container still runs.
 	Alive []store.Ref
+	// Left are the records that were left to other containers of the namespace, which share their interfaces.
+	Left []store.Ref
 }
 
 // background gives a context for undoing: it outlives ctx, and has a bound of its own.

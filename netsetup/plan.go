@@ -3,14 +3,17 @@ package netsetup
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/lanhook/lanhook/netsetup/kernel"
 	"github.com/lanhook/lanhook/netsetup/plan"
 	"github.com/lanhook/lanhook/policy"
+	"github.com/lanhook/lanhook/policy/request"
 )
 
 // Plan says what [Setup.Attach] would do. It changes and reserves nothing, so that an attach later may choose other
-// addresses. A container without a namespace is planned as if it had a new one; one that is attached already has no steps.
+// addresses. A container without a namespace is planned as if it had a new one; one that is attached already has no steps,
+// and neither have interfaces that it would share with another container of its namespace.
 func (s *Setup) Plan(ctx context.Context, c Container) (plan.Plan, error) {
 	attachments, err := s.Policy.Decide(c.Request, c.Subject)
 	if err != nil {
@@ -27,33 +30,39 @@ func (s *Setup) Plan(ctx context.Context, c Container) (plan.Plan, error) {
 	if err != nil {
 		return plan.Plan{}, err
 	}
-	d := draft{Setup: s, container: c, ns: ns, attachments: attachments, facts: facts, dry: true}
+	d := draft{Setup: s, container: c, ns: ns, attachments: attachments, facts: facts, dry: true, relooked: true}
 	if err := s.Store.View(ctx, d.record); err != nil {
 		return plan.Plan{}, err
 	}
-	if d.already {
-		return plan.Plan{Record: d.rec.ID, Interfaces: d.rec.Interfaces}, nil
+	p := plan.Plan{Record: d.rec.ID, Interfaces: slices.Concat(d.shared, d.rec.Interfaces)}
+	if !d.already {
+		p.Steps = d.rec.Steps
 	}
-	return plan.Plan{Record: d.rec.ID, Steps: d.rec.Steps, Interfaces: d.rec.Interfaces}, nil
+	return p, nil
 }
 
 // maxFreeName bounds the search for a free name.
 const maxFreeName = 100
 
-// FreeName is the lowest ethN that a namespace does not have.
-func (s *Setup) FreeName(path string) (string, error) {
+// FreeName is the lowest ethN that a namespace does not have; for a container of Docker's, which numbers its own
+// interfaces so, the lowest lanN.
+func (s *Setup) FreeName(path, engine string) (string, error) {
+	stem := "eth"
+	if engine == request.Docker {
+		stem = "lan"
+	}
 	ns, err := s.Host.Namespace(path)
 	if err != nil {
 		return "", err
 	}
 	defer ns.Close()
 	for n := range maxFreeName {
-		name := fmt.Sprintf("eth%d", n)
+		name := fmt.Sprintf("%s%d", stem, n)
 		if _, taken, err := ns.Link(name); err != nil || !taken {
 			return name, err
 		}
 	}
-	return "", fmt.Errorf("the container has eth0 to eth%d already; name the interface", maxFreeName-1)
+	return "", fmt.Errorf("the container has %s0 to %s%d already; name the interface", stem, stem, maxFreeName-1)
 }
 
 // Uplink is the name of a network's parent or bridge, and whether the host has it. A parent that is not named and not

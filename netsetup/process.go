@@ -19,17 +19,23 @@ func alive(p store.Process) bool { return p.PID != 0 && kernel.Process(p).Alive(
 func outlives(ctx context.Context, p store.Process, grace time.Duration) bool {
 	deadline := time.Now().Add(grace)
 	for wait := time.Millisecond; alive(p); wait = min(2*wait, 50*time.Millisecond) {
-		if time.Now().After(deadline) || ctx.Err() != nil {
+		if time.Now().After(deadline) || pause(ctx, wait) != nil {
 			return true
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
 		}
 	}
 	return false
+}
+
+// pause waits, or gives the reason why ctx is done.
+func pause(ctx context.Context, wait time.Duration) error {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // identity is what a record says of its container's namespace.

@@ -135,6 +135,7 @@ func TestOrigin(t *testing.T) {
 		{"other folder", "/run/containerd/io.containerd.runtime.v2.task2/moby/web", "", ""},
 		{"deeper", "/run/containerd/io.containerd.runtime.v2.task/moby/web/rootfs", "", ""},
 		{"without id", "/run/containerd/io.containerd.runtime.v2.task/moby", "", ""},
+		{"docker with another exec-root", "/srv/docker/containerd/daemon/io.containerd.runtime.v2.task/moby/0123abc", "", ""},
 		{"other state folder", "/srv/containerd/io.containerd.runtime.v2.task/default/web", "", ""},
 		{"a user's podman", "/home/eve/.local/share/containers/storage/overlay-containers/0123abc/userdata", "", ""},
 		{"storage without driver", "/var/lib/containers/storage/-containers/0123abc/userdata", "", ""},
@@ -144,6 +145,28 @@ func TestOrigin(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			if engine, namespace := Origin(tt.bundle); engine != tt.engine || namespace != tt.namespace {
 				t.Errorf("%q is of %q %q, want %q %q", tt.bundle, engine, namespace, tt.engine, tt.namespace)
+			}
+		})
+	}
+}
+
+func TestSandbox(t *testing.T) {
+	for _, tt := range []struct {
+		name, engine, key, value string
+		want                     bool
+	}{
+		{"containerd", Containerd, "io.kubernetes.cri.container-type", "sandbox", true},
+		{"container in a pod", Containerd, "io.kubernetes.cri.container-type", "container", false},
+		{"CRI-O", CRIO, "io.kubernetes.cri-o.ContainerType", "sandbox", true},
+		{"container of CRI-O's", CRIO, "io.kubernetes.cri-o.ContainerType", "container", false},
+		{"engine with another state folder", "", "io.kubernetes.cri.container-type", "sandbox", true},
+		{"posing under podman", Podman, "io.kubernetes.cri.container-type", "sandbox", false},
+		{"posing under Docker", Docker, "io.kubernetes.cri-o.ContainerType", "sandbox", false},
+		{"another annotation", Containerd, "io.kubernetes.cri.sandbox-id", "sandbox", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := Sandbox(map[string]string{tt.key: tt.value}, tt.engine); got != tt.want {
+				t.Errorf("%t, want %t", got, tt.want)
 			}
 		})
 	}

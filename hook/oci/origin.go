@@ -27,9 +27,9 @@ const (
 //
 // Only root writes below these folders, so whoever starts a container cannot pose as another engine by naming a bundle
 // of their own. Therefore the whole path must match, without "." and "..", and nothing else is guessed: an engine that
-// was given another state folder, a user's podman, buildah and runc by hand have no origin. podman and CRI-O have the
-// same storage and are told apart by which of its two folders each takes for the bundle: podman the lasting one, CRI-O
-// the one in /run. With a graphroot or runroot of their own in storage.conf they have no origin either.
+// was given another state folder (dockerd with another --exec-root), a user's podman, buildah and runc by hand have no
+// origin. podman and CRI-O have the same storage and are told apart by which of its two folders each takes for the
+// bundle: podman the lasting one, CRI-O the one in /run. With a graphroot or runroot of their own in storage.conf they have no origin either.
 func Origin(bundle string) (engine, namespace string) {
 	p := strings.TrimSuffix(bundle, "/")
 	if !path.IsAbs(p) || path.Clean(p) != p {

@@ -54,7 +54,10 @@ type Key struct {
 func Keys() []Key {
 	const shim = "a shim; the hook refuses it where none took part"
 	return []Key{
-		{keyNetwork, "an attachment", "one attachment, as interface `" + DefaultIfName + "`", "the hook"},
+		{
+			keyNetwork, "an attachment",
+			"one attachment, as interface `" + DefaultIfName + "`; with Docker as `" + DockerIfName + "`", "the hook",
+		},
 		{
 			keyNetwork + "." + placeholder, "an attachment",
 			"one attachment, as interface IFNAME; as many of these as wanted", "the hook",

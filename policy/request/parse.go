@@ -7,11 +7,15 @@ import (
 	"unicode/utf8"
 )
 
-// Parse reads the annotations of a container; those that are not under [Prefix] are passed over. It touches nothing,
-// and the same annotations give the same request.
+// Parse is [ParseFor] where it is not known which engine made the container.
+func Parse(annotations map[string]string) (Request, error) { return ParseFor("", annotations) }
+
+// ParseFor reads the annotations of a container; those that are not under [Prefix] are passed over. It touches nothing,
+// and the same annotations give the same request. engine is the name of who made the container, as the policy matches
+// it, "" for unknown: what the annotations leave open is another thing with [Docker].
 //
 // Its error joins one [*Error] for each mistake, in key order, up to [MaxErrors] of them; see [Errors].
-func Parse(annotations map[string]string) (Request, error) {
+func ParseFor(engine string, annotations map[string]string) (Request, error) {
 	var keys []string
 	for key := range annotations {
 		if strings.HasPrefix(key, Prefix) {
@@ -25,7 +29,7 @@ func Parse(annotations map[string]string) (Request, error) {
 		}})
 	}
 	slices.Sort(keys)
-	var p parser
+	p := parser{open: openOf(engine)}
 	for _, key := range keys {
 		p.annotation(key, annotations[key])
 	}
@@ -66,7 +70,8 @@ func (p *parser) cutOff(annotations map[string]string) {
 
 // parser gathers a request and all that is wrong with it.
 type parser struct {
-	req Request
+	open open
+	req  Request
 	// networks are the keys that ask for an attachment, right or wrong.
 	networks []string
 	errs     []*Error
@@ -82,7 +87,7 @@ func (p *parser) fail(key string, errs ...*Error) {
 }
 
 func (p *parser) annotation(key, value string) {
-	ifName, isNetwork := DefaultIfName, key == keyNetwork
+	ifName, isNetwork := p.open.ifName, key == keyNetwork
 	if name, ok := strings.CutPrefix(key, keyNetwork+"."); ok {
 		ifName, isNetwork = name, true
 	}
@@ -100,6 +105,9 @@ func (p *parser) annotation(key, value string) {
 	if isNetwork {
 		at, errs := parseAttachment(value)
 		at.Key, at.IfName = key, ifName
+		if !at.DefaultRoute.Set && p.open.noDefaultRoute {
+			at.DefaultRoute.Set = true
+		}
 		p.fail(key, errs...)
 		p.req.Attachments = append(p.req.Attachments, at)
 		return
@@ -170,9 +178,9 @@ func keyNames() []string {
 
 // together checks what single annotations cannot know of each other.
 func (p *parser) together(annotations map[string]string) {
-	if slices.Contains(p.networks, keyNetwork) && slices.Contains(p.networks, keyNetwork+"."+DefaultIfName) {
-		p.fail(keyNetwork+"."+DefaultIfName, &Error{
-			Reason: keyNetwork + " asks for the interface " + DefaultIfName + " too",
+	if named := keyNetwork + "." + p.open.ifName; slices.Contains(p.networks, keyNetwork) && slices.Contains(p.networks, named) {
+		p.fail(named, &Error{
+			Reason: keyNetwork + " asks for the interface " + p.open.ifName + " too",
 			hint:   "give one of them another interface name",
 		})
 	}

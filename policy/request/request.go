@@ -12,8 +12,31 @@ import (
 // Prefix begins every annotation key of lanhook.
 const Prefix = "io.lanhook."
 
-// DefaultIfName is the interface that io.lanhook.network without a name asks for.
+// DefaultIfName is the interface that io.lanhook.network without a name asks for, but for [Docker].
 const DefaultIfName = "eth0"
+
+// Docker is the engine that gives each container an eth0 and a default route of its own, before the hook (to version
+// 27) or after it (from 28 on), and that fails when it finds another one. There, io.lanhook.network without a name asks
+// for [DockerIfName], and no attachment has the default route unless it asks for it with default-route.
+const Docker = "docker"
+
+// DockerIfName is the interface that io.lanhook.network without a name asks for with [Docker].
+const DockerIfName = "lan0"
+
+// open is what annotations leave open, and an engine decides.
+type open struct {
+	// ifName is the interface that io.lanhook.network without a name asks for.
+	ifName string
+	// noDefaultRoute says that an attachment which does not speak of the default route does not have it.
+	noDefaultRoute bool
+}
+
+func openOf(engine string) open {
+	if engine == Docker {
+		return open{ifName: DockerIfName, noDefaultRoute: true}
+	}
+	return open{ifName: DefaultIfName}
+}
 
 // Request is everything that one container's annotations ask for. The zero value asks for nothing.
 type Request struct {

@@ -117,6 +117,53 @@ func TestParse(t *testing.T) {
 	}
 }
 
+// TestParseForDocker is Docker's eth0 and default route, which are left to Docker unless they are asked for by name.
+func TestParseForDocker(t *testing.T) {
+	got, err := request.ParseFor(request.Docker, map[string]string{
+		"io.lanhook.network":      "lan,ip=192.0.2.9",
+		"io.lanhook.network.eth0": "lan,default-route=true",
+		"io.lanhook.network.eth1": "lan",
+		"io.lanhook.network.eth2": "lan,default-route=50",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	type open struct {
+		IfName       string
+		DefaultRoute request.DefaultRoute
+	}
+	var opens []open
+	for _, a := range got.Attachments {
+		opens = append(opens, open{a.IfName, a.DefaultRoute})
+	}
+	want := []open{
+		{"lan0", request.DefaultRoute{Set: true}},
+		{"eth0", request.DefaultRoute{Set: true, Want: true}},
+		{"eth1", request.DefaultRoute{Set: true}},
+		{"eth2", request.DefaultRoute{Set: true, Want: true, Metric: 50}},
+	}
+	if diff := cmp.Diff(want, opens); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	_, err = request.ParseFor(request.Docker, map[string]string{
+		"io.lanhook.network": "lan", "io.lanhook.network.lan0": "lan",
+	})
+	if text := "io.lanhook.network asks for the interface lan0 too"; err == nil || !strings.Contains(err.Error(), text) {
+		t.Errorf("error %v, want %q", err, text)
+	}
+	others := map[string]string{"io.lanhook.network": "lan", "io.lanhook.network.lan0": "lan"}
+	plain, err := request.Parse(others)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, engine := range []string{"podman", "containerd", "cri-o", "dockerd"} {
+		got, err := request.ParseFor(engine, others)
+		if diff := cmp.Diff(plain, got, byValue()); err != nil || diff != "" {
+			t.Errorf("%s: error %v (-unknown +%s):\n%s", engine, err, engine, diff)
+		}
+	}
+}
+
 // many makes n texts of a form that takes a number from 1 on.
 func many(n int, form string) string {
 	texts := make([]string, n)

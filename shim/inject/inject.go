@@ -127,9 +127,10 @@ func hosts(n oci.NetNS) bool {
 
 // Edits are what config.json needs for what the container asks for. It reads the host, where what only a spec edit can
 // give depends on it, and writes only files that belong to the container; see guest. An error is that of
-// [request.Parse], or tells why the container cannot have what it asks for.
+// [request.ParseFor], or tells why the container cannot have what it asks for.
 func (c Container) Edits(o Options) (oci.Edits, error) {
-	req, err := request.Parse(c.Annotations())
+	engine, _ := oci.Origin(c.Dir)
+	req, err := request.ParseFor(engine, c.Annotations())
 	if err != nil {
 		return oci.Edits{}, err
 	}

@@ -133,6 +133,8 @@ type container struct {
 	Workload   string
 	State      string
 	PID        int
+	Left       bool
+	Joined     []struct{ Container string }
 	Interfaces []struct {
 		Name      string
 		Network   string

@@ -200,7 +200,8 @@ func TestPodmanNothingAsked(t *testing.T) {
 }
 
 // TestPodmanJoined is RT-09: containers that join another one's namespace. One that asks for nothing shares what is
-// there, and its end changes nothing; one that asks for the same interface is refused, and the first keeps its own.
+// there, and its end changes nothing; one that asks for the same does so with a record; one that asks for the same
+// interface on another network is refused, and the first keeps its own. The namespace ends with its last container.
 func TestPodmanJoined(t *testing.T) {
 	n := networks()[0]
 	p := newPodman(t, "runc")
@@ -208,7 +209,7 @@ func TestPodmanJoined(t *testing.T) {
 	join := func(name string, flags ...string) []string {
 		return slices.Concat(p.flags, []string{
 			"run", "--detach", "--name", name, "--cgroup-parent", os.Getenv(group), "--network", "container:e2e-first",
-			"--cap-add", "NET_RAW",
+			"--cap-add", "NET_RAW", "--stop-timeout", "0",
 		}, flags, []string{"--rootfs", p.root, "/bin/sleep", "1000"})
 	}
 	run(t, "podman", join("e2e-second")...)
@@ -216,14 +217,101 @@ func TestPodmanJoined(t *testing.T) {
 	p.remove(t, "e2e-second")
 	n.pings(t, p.attached(t, first), p.exec(t, "e2e-first"))
 
-	_, stderr, err := try("podman", join("e2e-third", "--annotation", "io.lanhook.network="+n.name)...)
-	if err == nil || !strings.Contains(stderr, "eth0") {
-		t.Errorf("a second eth0 in one namespace: error %v, want one that names eth0: %s", err, stderr)
-	}
+	third := strings.TrimSpace(run(t, "podman", join("e2e-third", "--annotation", "io.lanhook.network="+n.name)...))
+	p.shares(t, third, first)
+	n.pings(t, p.attached(t, first), p.exec(t, "e2e-third"))
 	p.remove(t, "e2e-third")
+	n.pings(t, p.attached(t, first), p.exec(t, "e2e-first"))
+
+	_, stderr, err := try("podman", join("e2e-fourth", "--annotation", "io.lanhook.network="+networks()[1].name)...)
+	if want := "it is on network lan, not apps"; err == nil || !strings.Contains(stderr, "eth0") || !strings.Contains(stderr, want) {
+		t.Errorf("another eth0 in one namespace: error %v, want %q: %s", err, want, stderr)
+	}
+	p.remove(t, "e2e-fourth")
 	n.pings(t, p.attached(t, first), p.exec(t, "e2e-first"))
 	p.remove(t, "e2e-first")
 	p.gone(t)
+}
+
+// shares fails the test unless a container has no interface but those that it shares with another.
+func (h *host) shares(t *testing.T, id, owner string) {
+	t.Helper()
+	list := h.ls(t)
+	i := slices.IndexFunc(list, func(c container) bool { return c.Container == id })
+	if i < 0 || len(list[i].Interfaces) > 0 || len(list[i].Joined) != 1 || list[i].Joined[0].Container != owner {
+		t.Errorf("container %s does not share what %s has: %+v", id, owner, list)
+	}
+}
+
+// TestPodmanPod is RT-09 in a pod, whose namespace an infrastructure container holds that asks for nothing: two of its
+// containers ask for the same, start, restart, and stop one after the other.
+func TestPodmanPod(t *testing.T) {
+	for _, runtime := range runtimes() {
+		for _, n := range networks() {
+			t.Run(runtime+" "+n.name, func(t *testing.T) {
+				p := newPodman(t, runtime)
+				p.pod(t, "e2e-pod")
+				first := p.member(t, "e2e-first", "io.lanhook.network="+n.name)
+				was := p.attached(t, first)
+				n.pings(t, was, p.exec(t, "e2e-first"))
+				second := p.member(t, "e2e-second", "io.lanhook.network="+n.name)
+				p.shares(t, second, first)
+				n.pings(t, was, p.exec(t, "e2e-second"))
+
+				p.run(t, "restart", "--time", "0", "e2e-second")
+				p.shares(t, second, first)
+				p.run(t, "restart", "--time", "0", "e2e-first")
+				if diff := cmp.Diff(was.Interfaces, p.attached(t, first).Interfaces, cmpPrefix()); diff != "" {
+					t.Errorf("interfaces after restarts (-first +now):\n%s", diff)
+				}
+				n.pings(t, was, p.exec(t, "e2e-first"))
+
+				p.run(t, "stop", "--time", "0", "e2e-first")
+				if now := p.attached(t, first); !now.Left {
+					t.Errorf("the first has stopped, and its record says %+v", now)
+				}
+				n.pings(t, was, p.exec(t, "e2e-second"))
+				p.run(t, "stop", "--time", "0", "e2e-second")
+				p.gone(t)
+
+				// The pod as a whole: started, killed, started again, and removed with all in it running.
+				p.run(t, "pod", "start", "e2e-pod")
+				if list := p.ls(t); len(list) != 2 {
+					t.Errorf("records of two containers: %+v", list)
+				}
+				p.run(t, "pod", "kill", "e2e-pod")
+				if !eventually(func() bool { return len(p.ls(t)) == 0 }) {
+					t.Errorf("records of a pod that was killed: %+v", p.ls(t))
+				}
+				p.run(t, "pod", "start", "e2e-pod")
+				if list := p.ls(t); len(list) != 2 {
+					t.Errorf("records of two containers: %+v", list)
+				}
+				p.run(t, "pod", "rm", "--force", "--time", "0", "e2e-pod")
+				p.gone(t)
+			})
+		}
+	}
+}
+
+// pod makes a pod without a network of podman's, of an image made on the spot.
+func (p *podman) pod(t *testing.T, name string) {
+	t.Helper()
+	tar := filepath.Join(p.dir, "rootfs.tar")
+	run(t, "tar", "-C", p.root, "-cf", tar, ".")
+	const image = "localhost/infra:e2e"
+	p.run(t, "import", "--quiet", tar, image)
+	t.Cleanup(func() { p.run(t, "rmi", "--force", image) })
+	p.run(t, "pod", "create", "--name", name, "--network", "none", "--cgroup-parent", os.Getenv(group),
+		"--infra-image", image, "--infra-command", "/bin/sleep 1000", "--exit-policy", "continue")
+	p.run(t, "pod", "start", name)
+}
+
+// member starts a container of the pod.
+func (p *podman) member(t *testing.T, name, annotation string) string {
+	t.Helper()
+	return p.run(t, "run", "--detach", "--name", name, "--pod", "e2e-pod", "--cap-add", "NET_RAW", "--stop-timeout", "0",
+		"--annotation", annotation, "--rootfs", p.root, "/bin/sleep", "1000")
 }
 
 // TestPodmanFolder is podman without --hooks-dir: it has to find what setup writes where nothing else is said.

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/lanhook/lanhook/tests/nettest"
 )
 
 // What runtimes and people call, on namespaces of living processes.
@@ -43,29 +45,45 @@ func TestProgram(t *testing.T) {
 	})
 	t.Run("RT-09 the containers of a pod carry the pod's annotations", func(t *testing.T) {
 		w := newWorld(t, lan)
-		sandbox := w.box(t, "sandbox")
-		w.must(t, sandbox.state(t, "creating", "network=lan"), "hook", "createRuntime")
-		before := sandbox.Snapshot(t)
-		app := &box{Space: sandbox.Space, w: w, id: "app"}
-		o := w.run(t, app.state(t, "creating", "network=lan"), "hook", "createRuntime")
-		if want := "is in use by interface eth0 of container sandbox"; o.code != 1 || !strings.Contains(o.stderr, want) {
-			t.Errorf("exit code %d and %q, want 1 and %q", o.code, o.stderr, want)
+		p := w.pod(t)
+		sandbox := p.run(t, "sandbox")
+		ofPod := func(b *box, kind string) string {
+			return strings.Replace(b.state(t, "creating", "network=lan"), `"annotations":{`,
+				`"annotations":{"io.kubernetes.cri.container-type":"`+kind+`",`, 1)
 		}
-		if sandbox.Snapshot(t) != before {
-			t.Error("the sandbox's namespace has changed")
+		w.must(t, ofPod(sandbox, "sandbox"), "hook", "createRuntime")
+		same := p.unchanged(t)
+		for range 2 {
+			app := p.run(t, "app")
+			w.must(t, ofPod(app, "container"), "hook", "createRuntime")
+			w.must(t, "", "check")
+			w.listed(t, 2)
+			p.kill("app")
+			w.must(t, p.stopped("app"), "hook", "poststop")
+			same()
+			w.listed(t, 1)
 		}
-		// The container stops, the sandbox does not.
-		w.must(t, app.state(t, "stopped", "network=lan"), "hook", "poststop")
-		if sandbox.Snapshot(t) != before {
-			t.Error("the sandbox's namespace has changed with the end of its container")
+		w.must(t, ofPod(p.run(t, "app"), "container"), "hook", "createRuntime")
+		p.kill("sandbox")
+		w.must(t, p.stopped("sandbox"), "hook", "poststop")
+		w.listed(t, 0)
+		p.over(t)
+		p.kill("app")
+		w.must(t, p.stopped("app"), "hook", "poststop")
+		p.over(t)
+	})
+	t.Run("RT-09 detach of one that shares, and of the one that it shares with", func(t *testing.T) {
+		w := newWorld(t, lan)
+		p := w.pod(t)
+		for _, id := range []string{"a", "b", "c"} {
+			w.must(t, p.run(t, id).state(t, "creating", "network=lan"), "hook", "createRuntime")
 		}
-		for _, b := range []*box{app, sandbox} {
-			if err := w.release(t.Context(), b.id); err != nil {
-				t.Error(err)
-			}
-		}
-		sandbox.Same(t)
-		w.empty(t)
+		w.must(t, "", "detach", "b")
+		w.listed(t, 2)
+		p.Ping(t, nettest.PeerPrefix4().Addr())
+		w.must(t, "", "detach", "a")
+		w.listed(t, 0)
+		p.over(t)
 	})
 	t.Run("RT-14 attach takes the lowest free name, detach one of two", func(t *testing.T) {
 		w := newWorld(t, lan+apps)

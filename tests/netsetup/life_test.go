@@ -3,6 +3,7 @@
 package netsetup_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -149,7 +150,7 @@ func (w *world) collects(t *testing.T, want int) {
 // namespace by this process. The function ends it.
 func join(t *testing.T, s *nettest.Space) (*nettest.Space, func()) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "cat")
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), "cat")
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

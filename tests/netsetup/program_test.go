@@ -90,3 +90,8 @@ func (w *world) listed(t *testing.T, want int) {
 		t.Errorf("lanhook ls has %+v, want %d", list, want)
 	}
 }
+
+// stopped is what the runtime tells poststop of a container.
+func (b *box) stopped(id string) string {
+	return strings.ReplaceAll(`{"ociVersion": "1.2.0", "id": "ID", "status": "stopped", "bundle": "/run/bundles/ID"}`, "ID", id)
+}
