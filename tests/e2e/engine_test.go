@@ -141,13 +141,14 @@ func (s *site) unchanged(t *testing.T, c contender, names ...string) {
 	t.Helper()
 	before := s.snapshot(t)
 	t.Cleanup(func() {
-		s.same(t, before)
-		if t.Failed() {
-			for _, name := range names {
-				c.remove(t, name)
-			}
-			s.lanhook(t, "gc")
+		if !t.Failed() {
+			s.same(t, before)
+			return
 		}
+		for _, name := range names {
+			c.remove(t, name)
+		}
+		s.lanhook(t, "gc")
 	})
 }
 
