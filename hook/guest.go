@@ -1,8 +1,14 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"os"
 
+	"github.com/lanhook/lanhook/hook/oci"
+	"github.com/lanhook/lanhook/netsetup/guest"
+	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/netsetup/store"
 	"github.com/lanhook/lanhook/policy"
 	"github.com/lanhook/lanhook/policy/request"
 )
@@ -23,4 +29,23 @@ func unshimmed(req request.Request, by string) error {
 		Advice: "let the engine use " + runtimeShim + " (with containerd, containerd-shim-lanhook-v2), or take the " +
 			"annotation out",
 	}
+}
+
+// discard removes the files of a container that is not created after all. The runtime, for which they were made, and the
+// container's process still live, so nobody else would take them for nobody's before both have ended.
+func (a *app) discard(state oci.State, o stageOptions) error {
+	if o.guest == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lateRelease)
+	defer cancel()
+	boot, err := kernel.BootID()
+	if err != nil {
+		return err
+	}
+	st, err := store.Open(a.stateDir)
+	if err != nil {
+		return err
+	}
+	return guest.In(st, boot).Discard(ctx, o.guest, state.PID, os.Getppid())
 }

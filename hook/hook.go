@@ -43,7 +43,7 @@ func (a *app) hook(args []string) int {
 		return a.report("hook", &usageError{
 			msg: fmt.Sprintf("cannot understand %q", strings.Join(words, " ")),
 			hint: "lanhook hook createRuntime|prestart|poststop [--policy FILE-OR-DIR] [--state-dir DIR] [--timeout 20s] " +
-				"[--by NAME]",
+				"[--by NAME] [--guest KEY]",
 		})
 	}
 	return a.stage(stage, o)
@@ -54,11 +54,14 @@ type stageOptions struct {
 	timeout time.Duration
 	// by is who put the hook into the container's configuration.
 	by string
+	// guest names the files that the shim made for the container, "" for none.
+	guest string
 }
 
 func (o *stageOptions) register(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.timeout, "timeout", hookTimeout, "give up, and take everything back, after `TIME`")
 	flags.StringVar(&o.by, "by", "setup", "`NAME` of who put the hook into the container's configuration")
+	flags.StringVar(&o.guest, "guest", "", "`KEY` of the files that a shim made for the container")
 }
 
 func (a *app) stage(name string, o stageOptions) int {
@@ -66,7 +69,14 @@ func (a *app) stage(name string, o stageOptions) int {
 	defer cancel()
 	switch name {
 	case "createRuntime", "prestart":
-		return a.createRuntime(ctx, o)
+		state, err := a.readState(ctx)
+		if err == nil {
+			err = a.createRuntime(ctx, state, o)
+		}
+		if err != nil {
+			return a.failed(state, errors.Join(err, a.discard(state, o)))
+		}
+		return exitDone
 	case "poststop":
 		return a.poststop(ctx)
 	}
@@ -123,36 +133,30 @@ const lateRelease = 5 * time.Second
 
 // createRuntime attaches the container that the runtime is about to start. The runtime does not start it when this
 // fails.
-func (a *app) createRuntime(ctx context.Context, o stageOptions) int {
-	state, err := a.readState(ctx)
-	if err != nil {
-		return a.failed(state, err)
-	}
+func (a *app) createRuntime(ctx context.Context, state oci.State, o stageOptions) error {
 	engine, _ := oci.Origin(state.Bundle)
 	req, err := request.ParseFor(engine, state.Annotations)
-	if err != nil {
-		return a.failed(state, err)
-	}
-	if req.Empty() {
-		return exitDone
+	if err != nil || req.Empty() {
+		return err
 	}
 	if err = unshimmed(req, o.by); err != nil {
-		return a.failed(state, err)
+		return err
 	}
 	w, err := watchOf(state)
 	if err != nil {
-		return a.failed(state, err)
+		return err
 	}
 	ctx = w.context(ctx)
 	s, err := a.open(withPolicy)
 	if err != nil {
-		return a.failed(state, err)
+		return err
 	}
 	defer s.Host.Close()
 	c, err := container(state, req)
 	if err != nil {
-		return a.failed(state, err)
+		return err
 	}
+	c.Guest = o.guest
 	result, err := s.Attach(ctx, c)
 	err = ofEngine(err, c)
 	if err == nil {
@@ -164,7 +168,7 @@ func (a *app) createRuntime(ctx context.Context, o stageOptions) int {
 		}
 	}
 	if err != nil {
-		return a.failed(state, err)
+		return err
 	}
 	event := "attached"
 	if result.Already {
@@ -175,7 +179,10 @@ func (a *app) createRuntime(ctx context.Context, o stageOptions) int {
 		attrs = append(attrs, "joined", join(result.Joined))
 	}
 	a.logged(slog.LevelInfo, event, state, attrs...)
-	return exitDone
+	if result.Unnamed != nil {
+		a.logged(slog.LevelWarn, "other containers do not know its name", state, "error", oneLine(result.Unnamed))
+	}
+	return nil
 }
 
 // watchOf watches those for whom the container is attached: the runtime that waits, and the container's process.

@@ -82,8 +82,8 @@ func (a *app) gcCmd() *command {
 		use:   "gc",
 		short: "Take back what dead containers left",
 		long: `Take back what is proved dead, and only that: records of another boot, of a network namespace that is gone, of
-an attach or detach that was cut off, of what containers shared that have all stopped, and bridges with lanhook's mark
-that no record names.`,
+an attach or detach that was cut off, of what containers shared that have all stopped, bridges with lanhook's mark that
+no record names, and files made for containers that are gone.`,
 		run: func(ctx context.Context, _ []string) error {
 			return a.gc(ctx, o)
 		},
@@ -96,6 +96,8 @@ that no record names.`,
 type gcView struct {
 	Records []recordView `json:"records"`
 	Bridges []string     `json:"bridges"`
+	// Guests are the keys of files that containers read.
+	Guests []string `json:"guests"`
 }
 
 func (a *app) gc(ctx context.Context, o netsetup.CollectOptions) error {
@@ -106,13 +108,13 @@ func (a *app) gc(ctx context.Context, o netsetup.CollectOptions) error {
 	defer s.Host.Close()
 	collected, err := s.Collect(ctx, o)
 	if a.json {
-		bridges := append([]string{}, collected.Bridges...)
-		if jsonErr := a.printJSON(gcView{views(collected.Records), bridges}); jsonErr != nil {
+		bridges, guests := append([]string{}, collected.Bridges...), append([]string{}, collected.Guests...)
+		if jsonErr := a.printJSON(gcView{views(collected.Records), bridges, guests}); jsonErr != nil {
 			return jsonErr
 		}
 		return err
 	}
-	if err != nil && len(collected.Records)+len(collected.Bridges) == 0 {
+	if err != nil && len(collected.Records)+len(collected.Bridges)+len(collected.Guests) == 0 {
 		return err
 	}
 	for _, rec := range collected.Records {
@@ -122,6 +124,9 @@ func (a *app) gc(ctx context.Context, o netsetup.CollectOptions) error {
 	}
 	for _, name := range collected.Bridges {
 		fmt.Fprintf(a.stdout, "bridge %s\n", name)
+	}
+	for _, key := range collected.Guests {
+		fmt.Fprintf(a.stdout, "files %s\n", key)
 	}
 	done := "taken back"
 	if o.DryRun {

@@ -48,6 +48,9 @@ func rows(records []store.Record) [][]string {
 			add(rec, byRef[ref].Interfaces, "joined "+short(ref.Container))
 		}
 		add(rec, rec.Interfaces, stateOf(rec))
+		if len(rec.Joined)+len(rec.Interfaces) == 0 {
+			table = append(table, []string{short(rec.Container), rec.Workload, "-", "-", "-", "-", stateOf(rec)})
+		}
 	}
 	return table
 }
@@ -138,6 +141,9 @@ func (a *app) printRecord(rec store.Record) {
 	}
 	p("process", "%d", rec.Process.PID)
 	p("record", "%s", rec.ID)
+	if rec.Guest != "" {
+		p("files", "%s", rec.Guest)
+	}
 	a.printInterfaces(rec.Interfaces)
 	for _, s := range rec.Steps {
 		p("step", "%s", s)

@@ -11,14 +11,16 @@ import (
 
 // recordView is a record as programs get it with --json. Its fields are stable; records themselves are not.
 type recordView struct {
-	Container  string           `json:"container"`
-	Workload   string           `json:"workload"`
-	Runtime    string           `json:"runtime,omitempty"`
-	Record     string           `json:"record"`
-	State      string           `json:"state"`
-	PID        int              `json:"pid,omitempty"`
-	NetNS      uint64           `json:"netns"`
-	Created    time.Time        `json:"created"`
+	Container string    `json:"container"`
+	Workload  string    `json:"workload"`
+	Runtime   string    `json:"runtime,omitempty"`
+	Record    string    `json:"record"`
+	State     string    `json:"state"`
+	PID       int       `json:"pid,omitempty"`
+	NetNS     uint64    `json:"netns"`
+	Created   time.Time `json:"created"`
+	// Guest names the files that the container reads.
+	Guest      string           `json:"guest,omitempty"`
 	Interfaces []plan.Interface `json:"interfaces"`
 	// Joined are the containers whose interfaces it shares.
 	Joined  []refView `json:"joined,omitempty"`
@@ -46,6 +48,7 @@ func viewOf(rec store.Record) recordView {
 		PID:        rec.Process.PID,
 		NetNS:      rec.NetNS.Inode,
 		Created:    rec.Created,
+		Guest:      rec.Guest,
 		Interfaces: shown(rec.Interfaces),
 		Joined:     joined,
 		Left:       rec.Left,

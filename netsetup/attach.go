@@ -26,21 +26,39 @@ const maxTries = 5
 // A container that is attached already, in the same namespace and to the same networks, is left alone. An interface that
 // another container of the namespace has made, and that is what this one asks for, is shared. ctx bounds it all; its
 // cause is the reason why it stopped.
+//
+// A container that asks for a namespace or for names only has a record too, without steps. Its files are written once its
+// addresses are known.
 func (s *Setup) Attach(ctx context.Context, c Container) (Result, error) {
 	attachments, err := s.Policy.Decide(c.Request, c.Subject)
 	if err != nil {
 		return Result{}, err
 	}
-	ns, err := s.Host.Namespace(c.NetNS)
+	g, err := s.Policy.DecideGuest(c.Request, c.Subject)
 	if err != nil {
 		return Result{}, err
 	}
-	defer ns.Close()
-	d := draft{Setup: s, container: c, ns: ns, attachments: attachments}
-	if d.nsid, err = ns.NSID(); err != nil {
+	d := draft{Setup: s, container: c, attachments: attachments, member: g.NetNS == policy.NetNSContainer}
+	if d.ns, err = s.namespace(ctx, c, g); err != nil {
 		return Result{}, err
 	}
-	release, err := s.begin(ctx, &d)
+	if d.ns != nil {
+		defer d.ns.Close()
+		if d.nsid, err = d.ns.NSID(); err != nil {
+			return Result{}, err
+		}
+	}
+	if c.Guest != "" {
+		if err = s.guests().Adopt(ctx, c.Guest, c.Process); err != nil {
+			return Result{}, err
+		}
+	}
+	return s.attach(ctx, &d)
+}
+
+// attach does what a draft says.
+func (s *Setup) attach(ctx context.Context, d *draft) (Result, error) {
+	release, err := s.begin(ctx, d)
 	if err != nil {
 		return Result{}, err
 	}
@@ -49,13 +67,23 @@ func (s *Setup) Attach(ctx context.Context, c Container) (Result, error) {
 		if d.crowded {
 			s.Host.OwnProc()
 		}
-		err = s.carryOut(ctx, ns, d.rec, release)
+		err = s.carryOut(ctx, d.ns, d.rec, release)
 	}
 	if err != nil {
 		return Result{}, err
 	}
+	own, others := s.name(ctx, d)
+	if own != nil {
+		if !d.already {
+			late, cancel := background(ctx)
+			defer cancel()
+			own = errors.Join(own, s.Release(late, d.rec.Ref()))
+		}
+		return Result{}, own
+	}
 	return Result{
 		Ref: d.rec.Ref(), Already: d.already, Interfaces: slices.Concat(d.shared, d.rec.Interfaces), Joined: d.rec.Joined,
+		Unnamed: others,
 	}, nil
 }
 

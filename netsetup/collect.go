@@ -20,12 +20,14 @@ type Collected struct {
 	Records []store.Record
 	// Bridges bore our mark and no record named them.
 	Bridges []string
+	// Guests are the keys of guest files that no record named, and whose owner is dead.
+	Guests []string
 }
 
 // Collect removes what is proved dead, and only that: records of another boot, of a namespace that is gone and whose
 // process is another, of an attach or a detach that was cut off, of a container that has stopped and only shared what
 // others have, or left to others what none of them needs any more. Then it removes bridges with our mark that no record
-// names. It goes on past failures and joins them.
+// names, and guest files that are nobody's. It goes on past failures and joins them.
 func (s *Setup) Collect(ctx context.Context, o CollectOptions) (Collected, error) {
 	var (
 		result Collected
@@ -73,7 +75,11 @@ func (s *Setup) Collect(ctx context.Context, o CollectOptions) (Collected, error
 		errs = append(errs, s.forget(ctx, undone))
 	}
 	bridges, err := s.sweep(ctx, o)
+	errs = append(errs, err)
 	result.Bridges = bridges
+	result.Guests, err = s.guests().Collect(ctx, func(keys []string) (map[string]bool, error) {
+		return s.named(ctx, keys)
+	}, o.DryRun)
 	return result, errors.Join(append(errs, err)...)
 }
 
@@ -93,7 +99,7 @@ func (s *Setup) forget(ctx context.Context, records []store.Record) error {
 	if len(records) == 0 {
 		return nil
 	}
-	return s.Store.Update(ctx, func(tx *store.Tx) error {
+	err := s.Store.Update(ctx, func(tx *store.Tx) error {
 		for _, rec := range records {
 			if err := tx.Delete(rec.Ref()); err != nil {
 				return err
@@ -101,6 +107,10 @@ func (s *Setup) forget(ctx context.Context, records []store.Record) error {
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return s.unname(ctx, records...)
 }
 
 // sweep removes bridges that bear our mark and that no record names: a detach was cut off, or the state was lost.

@@ -159,7 +159,7 @@ func (s *Setup) undo(ctx context.Context, k apply.Kernel, rec store.Record) erro
 		return err
 	})
 	if err == nil {
-		err = s.releaseBridges(ctx, k, idle)
+		err = errors.Join(s.releaseBridges(ctx, k, idle), s.unname(ctx, rec))
 	}
 	return err
 }
@@ -174,7 +174,10 @@ func (s *Setup) undoElsewhere(ctx context.Context, rec store.Record) error {
 		return fmt.Errorf("container %s was attached from another network namespace than this one; run lanhook there",
 			rec.Container)
 	}
-	return s.Store.Update(ctx, func(tx *store.Tx) error { return tx.Delete(rec.Ref()) })
+	if err = s.Store.Update(ctx, func(tx *store.Tx) error { return tx.Delete(rec.Ref()) }); err != nil {
+		return err
+	}
+	return s.unname(ctx, rec)
 }
 
 // ownUndo is what undoes the steps, but for bridges, which others may use.

@@ -27,6 +27,10 @@ type draft struct {
 	// relooked says that facts were taken again after they did not fit what the records say.
 	relooked bool
 	patience patience
+	// member says that the container was put into the namespace of another, whose interfaces are all that it has.
+	member bool
+	// reads says that the container has guest files by another record of its.
+	reads bool
 	// dry is true for a plan that is only shown.
 	dry bool
 	// asked are the records of the same workload that were looked at, and live.
@@ -77,6 +81,11 @@ func (d *draft) record(tx *store.Tx) error {
 		}
 	} else {
 		d.rec.State = store.Attached // there is nothing to do
+	}
+	for _, a := range d.own {
+		if a.Network.Names && !slices.Contains(d.rec.Names, a.Network.Name) {
+			d.rec.Names = append(d.rec.Names, a.Network.Name)
+		}
 	}
 	if d.dry {
 		return nil
@@ -136,6 +145,7 @@ func (d *draft) newRecord() store.Record {
 		Process:   store.Process(d.container.Process),
 		Writer:    store.Process(d.Self),
 		Created:   time.Now().UTC().Truncate(time.Second),
+		Guest:     d.container.Guest,
 		Joined:    d.joined,
 		Sandbox:   d.container.Sandbox,
 	}

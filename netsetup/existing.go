@@ -50,6 +50,7 @@ func (d *draft) existing(tx *store.Tx) error {
 			}
 			continue
 		}
+		d.reads = d.reads || rec.Guest != ""
 		if err := d.ours(tx, rec); err != nil || d.already {
 			return err
 		}
@@ -70,6 +71,8 @@ func (d *draft) ours(tx *store.Tx, rec store.Record) error {
 		return d.rejoin(tx, rec)
 	case d.overlaps(rec):
 		return d.again(tx, rec)
+	case len(d.attachments)+len(rec.Interfaces) == 0 && rec.Process == store.Process(d.container.Process):
+		return d.keep(tx, rec)
 	}
 	return nil
 }

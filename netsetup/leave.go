@@ -188,13 +188,11 @@ func (g group) unneeded(rec store.Record) bool {
 
 // isBare says whether a record is all that there is of an attach.
 func isBare(rec store.Record) bool {
-	return len(rec.Steps) == 0 && len(rec.Shared) == 0 && rec.Guest == ""
+	return len(rec.Steps) == 0 && len(rec.Shared) == 0 && rec.Guest == "" && len(rec.Names) == 0
 }
 
-// isMember says whether a record has nothing but what it joined.
-func isMember(rec store.Record) bool {
-	return len(rec.Joined) > 0 && len(rec.Interfaces) == 0
-}
+// isMember says whether a record has nothing but what it joined, or files to read.
+func isMember(rec store.Record) bool { return len(rec.Interfaces) == 0 }
 
 // abandon takes a record from all that joined it, and gives those that have nothing without it.
 func (g group) abandon(tx *store.Tx, ref store.Ref) ([]store.Record, error) {

@@ -46,6 +46,8 @@ type Container struct {
 	Process kernel.Process
 	// Sandbox says that it is a pod's sandbox: with its end all containers of its namespace have ended.
 	Sandbox bool
+	// Guest names the files that a shim made for it, "" for none.
+	Guest   string
 	Request request.Request
 	Subject policy.Subject
 }
@@ -59,6 +61,8 @@ type Result struct {
 	Interfaces []plan.Interface
 	// Joined are the records of the containers with which it shares interfaces.
 	Joined []store.Ref
+	// Unnamed is why other containers could not be told its name, nil as a rule. The attach is good without.
+	Unnamed error
 }
 
 // Detached is what a detach took back.

@@ -117,6 +117,9 @@ func (d *draft) share(tx *store.Tx) error {
 		return err
 	}
 	d.own = nil
+	if d.member {
+		return d.shareAll(g)
+	}
 	for _, a := range d.attachments {
 		rec, i, ok := g.maker(a.IfName)
 		if !ok || rec.Container == d.container.ID {
@@ -132,6 +135,25 @@ func (d *draft) share(tx *store.Tx) error {
 	}
 	if len(d.joined) > 0 && len(d.container.Request.Publish) > 0 {
 		return &joinError{d.shared[0].Name, d.joined[0].Container, "only the container that makes it can publish ports"}
+	}
+	return nil
+}
+
+// shareAll joins all that have made interfaces in the namespace.
+func (d *draft) shareAll(g group) error {
+	for _, rec := range g {
+		switch {
+		case rec.Container == d.container.ID || len(rec.Interfaces) == 0:
+			continue
+		case rec.State != store.Attached && alive(rec.Writer):
+			return &busyError{rec: rec}
+		case rec.State != store.Attached:
+			continue
+		case !g.joinable(rec):
+			return &busyError{rec: rec, orphan: true}
+		}
+		d.shared = append(d.shared, rec.Interfaces...)
+		d.joined = union(d.joined, []store.Ref{rec.Ref()})
 	}
 	return nil
 }

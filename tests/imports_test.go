@@ -60,8 +60,8 @@ func folders() []folder {
 			path: "hook",
 			// kernel to open the host; ipam, plan and store for what is printed: ranges, steps, interfaces, records.
 			imports: []string{
-				"hook/engine", "hook/oci", "netsetup", "netsetup/ipam", "netsetup/kernel", "netsetup/plan", "netsetup/store", "policy",
-				"policy/request", "shim/config",
+				"hook/engine", "hook/oci", "netsetup", "netsetup/guest", "netsetup/ipam", "netsetup/kernel", "netsetup/plan",
+				"netsetup/store", "policy", "policy/request", "shim/config",
 			},
 		},
 		{path: "shim/config", imports: []string{"policy/request"}},
@@ -80,8 +80,8 @@ func folders() []folder {
 		{
 			path: "tests/netsetup",
 			tests: []string{
-				"netsetup", "netsetup/apply", "netsetup/ipam", "netsetup/kernel", "netsetup/plan", "netsetup/store",
-				"policy", "policy/request", "tests/nettest",
+				"netsetup", "netsetup/apply", "netsetup/guest", "netsetup/ipam", "netsetup/kernel", "netsetup/plan",
+				"netsetup/store", "policy", "policy/request", "tests/nettest",
 			},
 		},
 		{path: "tests/e2e"},

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -26,7 +27,7 @@ import (
 //	│   ├── resolv.conf  0644
 //	│   ├── base         0600, what stands in hosts whatever the names and addresses are
 //	│   └── owner        0600, JSON, see [Owner]
-//	└── KEY.new/         a folder that was being made when its maker died
+//	└── KEY.new/         a folder that was being made, or removed, when who did so died
 //
 // A folder comes and goes as a whole, under the lock of [store.Store.LockGuests], and hosts is written under it. The
 // folders are for root alone: a mount of a file needs no way to it. Nothing of all this outlives the boot, so nothing is
@@ -225,9 +226,10 @@ func (d Dir) Remove(ctx context.Context, key string) error {
 	return d.remove(ctx, key, func(o Owner) bool { return !d.alive(o) })
 }
 
-// Discard removes files that a process made for a container which then was not created, though the process still lives.
-func (d Dir) Discard(ctx context.Context, key string, pid int) error {
-	return d.remove(ctx, key, func(o Owner) bool { return !d.alive(o) || o.Process.PID == pid })
+// Discard removes files whose owner is one of these processes, though it still lives: of a container that is not created
+// after all.
+func (d Dir) Discard(ctx context.Context, key string, pids ...int) error {
+	return d.remove(ctx, key, func(o Owner) bool { return !d.alive(o) || slices.Contains(pids, o.Process.PID) })
 }
 
 func (d Dir) remove(ctx context.Context, key string, may func(Owner) bool) error {
@@ -244,7 +246,22 @@ func (d Dir) remove(ctx context.Context, key string, may func(Owner) bool) error
 		return nil
 	}
 	// Without a readable owner they are nobody's.
-	if err := os.RemoveAll(d.path(key)); err != nil {
+	return d.drop(key)
+}
+
+// drop removes a folder as a whole, whose lock the caller holds: first its name, so that nobody finds half of it.
+func (d Dir) drop(key string) error {
+	err := os.RemoveAll(d.path(key + newSuffix))
+	if err == nil {
+		err = os.Rename(d.path(key), d.path(key+newSuffix))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = os.RemoveAll(d.path(key + newSuffix))
+	}
+	if err != nil {
 		return fmt.Errorf("remove guest files: %w", err)
 	}
 	return nil
@@ -287,8 +304,8 @@ func (d Dir) Collect(ctx context.Context, named func([]string) (map[string]bool,
 			continue
 		}
 		if !dry {
-			if err := os.RemoveAll(d.path(key)); err != nil {
-				errs = append(errs, fmt.Errorf("remove guest files: %w", err))
+			if err := d.drop(key); err != nil {
+				errs = append(errs, err)
 				continue
 			}
 		}

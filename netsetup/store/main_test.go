@@ -145,7 +145,7 @@ func testRecord(n int) Record {
 			{Scope: "apps", MAC: mac, Record: id, Container: container, IfName: "eth0"},
 		},
 		Shared: []string{"lh-apps"},
-		Guest:  "0123456789abcdef", Joined: []Ref{{Container: "owner", ID: testID(n + 60000)}}, Left: true, Sandbox: true,
+		Guest:  "0123456789abcdef", Names: []string{"apps"}, Joined: []Ref{{Container: "owner", ID: testID(n + 60000)}}, Left: true, Sandbox: true,
 	}
 }
 

@@ -48,6 +48,8 @@ type Record struct {
 	Shared []string
 	// Guest names the files that were made for the container to read, "" for none.
 	Guest string
+	// Names are the networks on which other containers find this one by name.
+	Names []string
 	// Joined are the records of other containers of the namespace whose interfaces this container shares, none for one
 	// that has its interfaces to itself. They may be gone.
 	Joined []Ref
@@ -205,6 +207,7 @@ func (r *Record) fields(c *plan.Codec) {
 	plan.List(c, &r.Leases, func(c *plan.Codec, l *Lease) { l.fields(c) })
 	plan.List(c, &r.Shared, (*plan.Codec).Text)
 	c.Text(&r.Guest)
+	plan.List(c, &r.Names, (*plan.Codec).Text)
 	plan.List(c, &r.Joined, func(c *plan.Codec, ref *Ref) { ref.fields(c) })
 	c.Flag(&r.Left)
 	c.Flag(&r.Sandbox)
@@ -232,6 +235,16 @@ func (r *Record) validate() error {
 	}
 	for _, name := range r.Shared {
 		if err := checkName("shared link", name); err != nil {
+			return err
+		}
+	}
+	for _, name := range r.Names {
+		if err := checkName("network", name); err != nil {
+			return err
+		}
+	}
+	if r.Guest != "" {
+		if err := checkName("guest files", r.Guest); err != nil {
 			return err
 		}
 	}

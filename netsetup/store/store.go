@@ -13,7 +13,8 @@
 //	├── records              container \0 id                 → the record, see Record.fields
 //	├── leases               scope \0 "a" address            → the lease, see Lease.value; 4 or 16 bytes of address
 //	│                        scope \0 "m" address            → the same; 6 bytes of address
-//	├── shared               name \0 container \0 id         → nothing
+//	├── shared               name \0 container \0 id         → nothing; the name is a link's, "names/" and a network's,
+//	│                                                           or "guest/" and a key of guest files
 //	└── interfaces           "c" netns cookie, interface     → container \0 id; cookie and inode are 8 bytes,
 //	                         "i" netns inode, interface        big-endian; by inode where the kernel has no cookies
 //	                         …, "/" container \0 id           → the same, for a record without interfaces; no interface

@@ -73,9 +73,14 @@ func (t *Tx) decodeRecord(key, value []byte) (Record, error) {
 
 // ByContainer are the records of one container, none when it has none. It is one look-up, whatever the number of
 // other containers.
-func (t *Tx) ByContainer(container string) ([]Record, error) {
+func (t *Tx) ByContainer(container string) ([]Record, error) { return t.prefixed(container + "\x00") }
+
+// ByPrefix are the records of all containers whose ids begin with prefix, by container, none when there are none.
+func (t *Tx) ByPrefix(prefix string) ([]Record, error) { return t.prefixed(prefix) }
+
+func (t *Tx) prefixed(prefix string) ([]Record, error) {
 	var found []Record
-	for e, err := range t.scan(records, []byte(container+"\x00")) {
+	for e, err := range t.scan(records, []byte(prefix)) {
 		if err != nil {
 			return nil, err
 		}
@@ -118,8 +123,16 @@ func (t *Tx) Len() (n uint64, err error) {
 }
 
 // Users are the records that use a shared link. Who asks only whether there are others stops at the first.
-func (t *Tx) Users(link string) iter.Seq2[Ref, error] {
-	prefix := []byte(link + "\x00")
+func (t *Tx) Users(link string) iter.Seq2[Ref, error] { return t.users(link) }
+
+// Named are the records whose containers are found by name on a network.
+func (t *Tx) Named(network string) iter.Seq2[Ref, error] { return t.users(namesOf + network) }
+
+// Readers are the records of the containers that read guest files. As a rule there is one.
+func (t *Tx) Readers(guest string) iter.Seq2[Ref, error] { return t.users(guestOf + guest) }
+
+func (t *Tx) users(name string) iter.Seq2[Ref, error] {
+	prefix := []byte(name + "\x00")
 	return func(yield func(Ref, error) bool) {
 		for e, err := range t.scan(sharedUses, prefix) {
 			var ref Ref
@@ -287,6 +300,25 @@ func (t *Tx) unlink(old, r *Record) error {
 // withoutInterface begins, in the place of an interface's name, the key of a record that has none.
 const withoutInterface = "/"
 
+// shares are the names under which a record stands in the bucket of shared things.
+func shares(r *Record) []string {
+	all := slices.Clone(r.Shared)
+	for _, network := range r.Names {
+		all = append(all, namesOf+network)
+	}
+	if r.Guest != "" {
+		all = append(all, guestOf+r.Guest)
+	}
+	return all
+}
+
+// What stands before a network and before a key of guest files in the bucket of shared things. No link has a slash in
+// its name.
+const (
+	namesOf = "names/"
+	guestOf = "guest/"
+)
+
 type indexKey struct {
 	bucket string
 	key    []byte
@@ -295,7 +327,7 @@ type indexKey struct {
 // keys are the keys that lead to a record, but for those of its leases.
 func keys(r *Record) iter.Seq[indexKey] {
 	return func(yield func(indexKey) bool) {
-		for _, name := range r.Shared {
+		for _, name := range shares(r) {
 			if !yield(indexKey{sharedUses, sharedKey(name, r.Ref())}) {
 				return
 			}

@@ -28,6 +28,7 @@ const everything = `
 name      = "all"
 match     = {}
 networks  = ["*"]
+netns     = ["host", "none", "container:*"]
 ip        = true
 mac       = true
 sysctl    = ["*"]

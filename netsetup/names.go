@@ -1,0 +1,266 @@
+package netsetup
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/lanhook/lanhook/netsetup/guest"
+	"github.com/lanhook/lanhook/netsetup/store"
+)
+
+// The hosts files of containers follow the records: each attach and detach writes those of its own container and of all
+// that find it by name. Whoever writes holds one lock and reads the records under it, so that the last of several has
+// seen what all the others recorded. A process that is killed between its record and the files leaves them as they were
+// until the next attach or detach on the network, or gc.
+
+// reader is a container whose hosts file is to be written.
+type reader struct {
+	// key names its guest files.
+	key    string
+	own    guest.Entry
+	others []guest.Entry
+}
+
+func (s *Setup) guests() guest.Dir { return guest.In(s.Store, s.BootID) }
+
+// name writes the hosts files after an attach: of the container itself, whose failure is the attach's, and of the
+// others, whose failure is none of its business and comes as the second.
+func (s *Setup) name(ctx context.Context, d *draft) (own, others error) {
+	if d.rec.Guest == "" && len(d.rec.Names) == 0 && !d.reads {
+		return nil, nil
+	}
+	return s.writeHosts(ctx, []store.Record{d.rec})
+}
+
+// unname does after the end of records what their files need: those of the containers themselves go, and those of the
+// others lose their names.
+func (s *Setup) unname(ctx context.Context, gone ...store.Record) error {
+	var errs []error
+	for _, rec := range gone {
+		if rec.Guest != "" {
+			errs = append(errs, s.removeGuest(ctx, rec.Guest))
+		}
+	}
+	gone = slices.DeleteFunc(slices.Clone(gone), func(r store.Record) bool { return len(r.Names) == 0 })
+	if len(gone) > 0 {
+		own, others := s.writeHosts(ctx, gone)
+		errs = append(errs, own, others)
+	}
+	return errors.Join(errs...)
+}
+
+// removeGuest removes guest files that no record names any more.
+func (s *Setup) removeGuest(ctx context.Context, key string) error {
+	named, err := s.named(ctx, []string{key})
+	if err != nil || named[key] {
+		return err
+	}
+	return s.guests().Remove(ctx, key)
+}
+
+// named says which keys of guest files records name.
+func (s *Setup) named(ctx context.Context, keys []string) (map[string]bool, error) {
+	found := map[string]bool{}
+	err := s.Store.View(ctx, func(tx *store.Tx) error {
+		for _, key := range keys {
+			for _, err := range tx.Readers(key) {
+				if err != nil {
+					return err
+				}
+				found[key] = true
+				break
+			}
+		}
+		return nil
+	})
+	return found, err
+}
+
+// writeHosts writes the hosts files of the records' containers and of all on their networks. The first error is that of
+// the containers themselves.
+func (s *Setup) writeHosts(ctx context.Context, of []store.Record) (own, others error) {
+	release, err := s.Store.LockGuests(ctx)
+	if err != nil {
+		return err, nil
+	}
+	defer release()
+	var readers []reader
+	mine := map[string]bool{}
+	err = s.Store.View(ctx, func(tx *store.Tx) (err error) {
+		readers, err = s.readers(tx, of, mine)
+		return err
+	})
+	if err != nil {
+		return err, nil
+	}
+	for _, r := range readers {
+		err := s.guests().Rewrite(r.key, r.own, r.others)
+		if mine[r.key] {
+			own = errors.Join(own, err)
+		} else {
+			others = errors.Join(others, err)
+		}
+	}
+	if own != nil {
+		own = fmt.Errorf("write the names of the container: %w", own)
+	}
+	return own, others
+}
+
+// readers are the containers of records and all on their networks, as far as they have guest files. The keys of the
+// former are noted in mine.
+func (s *Setup) readers(tx *store.Tx, of []store.Record, mine map[string]bool) ([]reader, error) {
+	book := names{boot: s.BootID, tx: tx, members: map[string][]store.Record{}}
+	all := slices.Clone(of)
+	for _, rec := range of {
+		for _, network := range rec.Names {
+			members, err := book.on(network)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, members...)
+		}
+	}
+	seen := map[string]bool{}
+	var out []reader
+	for i, rec := range all {
+		r, err := book.reader(rec)
+		if err != nil {
+			return nil, err
+		}
+		if r.key == "" || seen[r.key] {
+			continue
+		}
+		seen[r.key], mine[r.key] = true, i < len(of)
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+// names is what the records say about names, each network read once.
+type names struct {
+	boot    string
+	tx      *store.Tx
+	members map[string][]store.Record
+}
+
+// on are the records on a network, the oldest first: of two containers of one name the older one has it.
+func (n *names) on(network string) ([]store.Record, error) {
+	if list, ok := n.members[network]; ok {
+		return list, nil
+	}
+	var list []store.Record
+	for ref, err := range n.tx.Named(network) {
+		if err != nil {
+			return nil, err
+		}
+		rec, ok, err := n.tx.Record(ref)
+		if err != nil {
+			return nil, err
+		}
+		if ok && rec.BootID == n.boot && rec.State == store.Attached {
+			list = append(list, rec)
+		}
+	}
+	slices.SortFunc(list, func(a, b store.Record) int {
+		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Container, b.Container), cmp.Compare(a.ID, b.ID))
+	})
+	n.members[network] = list
+	return list, nil
+}
+
+// reader is what the hosts file of a record's container is to say; without a key when it has none.
+func (n *names) reader(rec store.Record) (reader, error) {
+	all, err := siblings(n.tx, rec)
+	r := reader{key: guestOf(all)}
+	if err != nil || r.key == "" {
+		return r, err
+	}
+	r.own.Names = guest.Names(rec.Workload, rec.Container)
+	var networks []string
+	for _, own := range all {
+		r.own.Addrs = append(r.own.Addrs, addressesOn(own, func(string) bool { return true })...)
+		for _, network := range own.Names {
+			if !slices.Contains(networks, network) {
+				networks = append(networks, network)
+			}
+		}
+	}
+	byAddress(r.own.Addrs)
+	var others []store.Record
+	for _, network := range networks {
+		members, err := n.on(network)
+		if err != nil {
+			return r, err
+		}
+		for _, m := range members {
+			if !sameContainer(m, rec) && !slices.ContainsFunc(others, func(o store.Record) bool { return o.Ref() == m.Ref() }) {
+				others = append(others, m)
+			}
+		}
+	}
+	for _, o := range others {
+		addrs := addressesOn(o, func(network string) bool {
+			return slices.Contains(o.Names, network) && slices.Contains(networks, network)
+		})
+		byAddress(addrs)
+		r.others = append(r.others, guest.Entry{Addrs: addrs, Names: guest.Names(o.Workload, o.Container)})
+	}
+	return r, nil
+}
+
+// siblings are all records of a record's container, which may have been attached several times, in the order in which
+// that was done.
+func siblings(tx *store.Tx, rec store.Record) ([]store.Record, error) {
+	all, err := tx.ByContainer(rec.Container)
+	all = slices.DeleteFunc(all, func(o store.Record) bool { return !sameContainer(o, rec) })
+	first := func(r store.Record) string {
+		if len(r.Interfaces) == 0 {
+			return ""
+		}
+		return r.Interfaces[0].Name
+	}
+	slices.SortFunc(all, func(a, b store.Record) int {
+		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(first(a), first(b)))
+	})
+	return all, err
+}
+
+// sameContainer compares by id and namespace, since an id is one engine's only.
+func sameContainer(a, b store.Record) bool {
+	return a.Container == b.Container && a.BootID == b.BootID && a.NetNS.Cookie == b.NetNS.Cookie &&
+		a.NetNS.Inode == b.NetNS.Inode
+}
+
+// guestOf is the key of a container's guest files, "" for none.
+func guestOf(all []store.Record) string {
+	for _, rec := range all {
+		if rec.Guest != "" {
+			return rec.Guest
+		}
+	}
+	return ""
+}
+
+// addressesOn are a record's addresses on some networks.
+func addressesOn(rec store.Record, on func(network string) bool) []netip.Addr {
+	var out []netip.Addr
+	for _, i := range rec.Interfaces {
+		if !on(i.Network) {
+			continue
+		}
+		for _, p := range i.Addresses {
+			out = append(out, p.Addr())
+		}
+	}
+	return out
+}
+
+// byAddress puts IPv4 first, as resolvers of old take the first line, and leaves the order as it is otherwise.
+func byAddress(addrs []netip.Addr) {
+	slices.SortStableFunc(addrs, func(a, b netip.Addr) int { return cmp.Compare(a.BitLen(), b.BitLen()) })
+}
