@@ -82,7 +82,7 @@ func (d *draft) record(tx *store.Tx) error {
 	} else {
 		d.rec.State = store.Attached // there is nothing to do
 	}
-	for _, a := range d.own {
+	for _, a := range d.attachments {
 		if a.Network.Names && !slices.Contains(d.rec.Names, a.Network.Name) {
 			d.rec.Names = append(d.rec.Names, a.Network.Name)
 		}

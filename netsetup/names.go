@@ -183,7 +183,11 @@ func (n *names) reader(rec store.Record) (reader, error) {
 	r.own.Names = guest.Names(rec.Workload, rec.Container)
 	var networks []string
 	for _, own := range all {
-		r.own.Addrs = append(r.own.Addrs, addressesOn(own, func(string) bool { return true })...)
+		addrs, err := n.addresses(own, nil)
+		if err != nil {
+			return r, err
+		}
+		r.own.Addrs = append(r.own.Addrs, addrs...)
 		for _, network := range own.Names {
 			if !slices.Contains(networks, network) {
 				networks = append(networks, network)
@@ -191,26 +195,59 @@ func (n *names) reader(rec store.Record) (reader, error) {
 		}
 	}
 	byAddress(r.own.Addrs)
-	var others []store.Record
+	r.others, err = n.others(rec, networks)
+	return r, err
+}
+
+// others are all that a container finds on networks, each with its addresses there.
+func (n *names) others(rec store.Record, networks []string) ([]guest.Entry, error) {
+	var list []store.Record
 	for _, network := range networks {
 		members, err := n.on(network)
 		if err != nil {
-			return r, err
+			return nil, err
 		}
 		for _, m := range members {
-			if !sameContainer(m, rec) && !slices.ContainsFunc(others, func(o store.Record) bool { return o.Ref() == m.Ref() }) {
-				others = append(others, m)
+			if !sameContainer(m, rec) && !slices.ContainsFunc(list, func(o store.Record) bool { return o.Ref() == m.Ref() }) {
+				list = append(list, m)
 			}
 		}
 	}
-	for _, o := range others {
-		addrs := addressesOn(o, func(network string) bool {
-			return slices.Contains(o.Names, network) && slices.Contains(networks, network)
-		})
+	var entries []guest.Entry
+	for _, o := range list {
+		addrs, err := n.addresses(o, networks)
+		if err != nil {
+			return nil, err
+		}
 		byAddress(addrs)
-		r.others = append(r.others, guest.Entry{Addrs: addrs, Names: guest.Names(o.Workload, o.Container)})
+		entries = append(entries, guest.Entry{Addrs: addrs, Names: guest.Names(o.Workload, o.Container)})
 	}
-	return r, nil
+	return entries, nil
+}
+
+// addresses are those of a record, and those that it shares with others of its namespace. With networks only those on
+// networks on which the record is found by name are given.
+func (n *names) addresses(rec store.Record, networks []string) ([]netip.Addr, error) {
+	interfaces := slices.Clone(rec.Interfaces)
+	for _, ref := range rec.Joined {
+		owner, ok, err := n.tx.Record(ref)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			interfaces = append(interfaces, owner.Interfaces...)
+		}
+	}
+	var out []netip.Addr
+	for _, i := range interfaces {
+		if networks != nil && (!slices.Contains(networks, i.Network) || !slices.Contains(rec.Names, i.Network)) {
+			continue
+		}
+		for _, p := range i.Addresses {
+			out = append(out, p.Addr())
+		}
+	}
+	return out, nil
 }
 
 // siblings are all records of a record's container, which may have been attached several times, in the order in which
@@ -244,20 +281,6 @@ func guestOf(all []store.Record) string {
 		}
 	}
 	return ""
-}
-
-// addressesOn are a record's addresses on some networks.
-func addressesOn(rec store.Record, on func(network string) bool) []netip.Addr {
-	var out []netip.Addr
-	for _, i := range rec.Interfaces {
-		if !on(i.Network) {
-			continue
-		}
-		for _, p := range i.Addresses {
-			out = append(out, p.Addr())
-		}
-	}
-	return out
 }
 
 // byAddress puts IPv4 first, as resolvers of old take the first line, and leaves the order as it is otherwise.

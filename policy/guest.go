@@ -160,6 +160,11 @@ func (a Attachment) reachable(family func(netip.Addr) bool) netip.Addr {
 	return netip.Addr{}
 }
 
+// MatchesCGroup says whether a rule has a condition on cgroups, which a container is in only once it is created.
+func (p *Policy) MatchesCGroup() bool {
+	return slices.ContainsFunc(p.Rules, func(r Rule) bool { return len(r.Match.CGroup) > 0 })
+}
+
 // defaults fills in what the container did not ask for and its networks give, in the order of its attachments.
 func (g *Guest) defaults(attachments []Attachment) {
 	dns, search := len(g.DNS) == 0, len(g.DNSSearch) == 0

@@ -65,8 +65,17 @@ func folders() []folder {
 			},
 		},
 		{path: "shim/config", imports: []string{"policy/request"}},
-		{path: "shim/inject", imports: []string{"hook/oci", "policy/request"}},
-		{path: "shim/runtime", imports: []string{"hook/oci", "policy/request", "shim/config", "shim/inject"}},
+		{
+			path: "shim/inject",
+			// What the policy allows of names and namespaces, and the files and records that serve it.
+			imports: []string{
+				"hook/oci", "netsetup", "netsetup/guest", "netsetup/kernel", "netsetup/store", "policy", "policy/request",
+			},
+		},
+		{
+			path: "shim/runtime", imports: []string{"hook/oci", "policy/request", "shim/config", "shim/inject"},
+			tests: []string{"netsetup/guest"},
+		},
 		{path: "shim/containerd", imports: []string{"shim/config", "shim/inject"}},
 		{path: "tests"},
 		{path: "tests/testsum"},

@@ -54,6 +54,20 @@ func TestApply(t *testing.T) {
 		{"mount, null", Edits{Mounts: hosts}, `{"mounts":null}`, `{"mounts":[` + mount + `]}`},
 		{"mount, engine's", Edits{Mounts: hosts}, `{"mounts":[{"destination":"/etc/./hosts/"}]}`, `{"mounts":[{"destination":"/etc/./hosts/"}]}`},
 		{"mount, engine's relative", Edits{Mounts: hosts}, `{"mounts":[{"destination":"etc/hosts"}]}`, `{"mounts":[{"destination":"etc/hosts"}]}`},
+		{
+			"mounts of an earlier edit",
+			Edits{Mounts: hosts, Folder: "/run"},
+			`{"mounts":[{"destination":"/etc/hosts","source":"/run/old"}, {"destination":"/proc","source":"/runs"} ,{"destination":"/x","source":"/run/x"}]}`,
+			`{"mounts":[{"destination":"/proc","source":"/runs"},` + mount + `]}`,
+		},
+		{
+			"the only mount, of an earlier edit",
+			Edits{Folder: "/run"},
+			`{"mounts":[ {"destination":"/etc/hosts","source":"/run/h"} ]}`,
+			`{"mounts":[  ]}`,
+		},
+		{"the same mount of an earlier edit", Edits{Mounts: hosts, Folder: "/run"}, `{"mounts":[` + mount + `]}`, `{"mounts":[` + mount + `]}`},
+		{"no mounts of an earlier edit", Edits{Folder: "/run"}, `{"mounts":null}`, `{"mounts":null}`},
 		{"mount twice", Edits{Mounts: append(hosts, hosts...)}, `{"mounts":[]}`, `{"mounts":[` + mount + `]}`},
 
 		{
@@ -161,6 +175,8 @@ func TestApplyRefuses(t *testing.T) {
 		{"no UTF-8", Edits{Annotations: map[string]string{"a": "\xff"}}, `the annotation "a" is not UTF-8`},
 		{"host name", Edits{Hostname: "\xff"}, `the host name "\xff" is not UTF-8`},
 		{"mount", Edits{Mounts: []Mount{{"/etc/../x", "/y"}}}, `"/y" cannot be mounted on "/etc/../x"`},
+		{"mount from elsewhere", Edits{Mounts: []Mount{{"/x", "/run2/y"}}, Folder: "/run"}, `"/run2/y" is not below "/run"`},
+		{"relative folder", Edits{Folder: "run"}, `"run" is no folder of mounts`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := tt.edits.Apply([]byte(`{}`))
@@ -181,7 +197,7 @@ func FuzzApply(f *testing.F) {
 		h.By = ByRuntime
 		e := Edits{
 			Hooks: &h, Annotations: map[string]string{"a": "b"}, NetNS: &NetNS{NetNSKind(kind % 3), path}, Hostname: "web",
-			Mounts: []Mount{{"/etc/hosts", "/run/h"}},
+			Mounts: []Mount{{"/etc/hosts", "/run/h"}}, Folder: "/run",
 		}
 		once, err := e.Apply(config)
 		if err != nil {

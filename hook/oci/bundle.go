@@ -26,6 +26,10 @@ type Bundle struct {
 	NetNS       NetNS
 	// Mounts are the destinations of the mounts in their order, absolute and in their shortest form.
 	Mounts []string
+	// Sources are where they come from, by the same index, as they are written; "" for none.
+	Sources []string
+	// Root is the path of the root file system as it is written: absolute, or from the bundle's folder on.
+	Root string
 }
 
 // NetNS is the network namespace that a container gets. The zero value is the runtime's own.
@@ -95,7 +99,11 @@ func ParseBundle(file string, data []byte) (Bundle, error) {
 		Hostname    text              `json:"hostname"`
 		Mounts      []struct {
 			Destination text `json:"destination"`
+			Source      text `json:"source"`
 		} `json:"mounts"`
+		Root struct {
+			Path text `json:"path"`
+		} `json:"root"`
 		Linux struct {
 			CGroupsPath text                   `json:"cgroupsPath"`
 			Namespaces  []specs.LinuxNamespace `json:"namespaces"`
@@ -106,8 +114,10 @@ func ParseBundle(file string, data []byte) (Bundle, error) {
 		return Bundle{}, e
 	}
 	b := Bundle{Annotations: c.Annotations, Hostname: string(c.Hostname), CGroupsPath: string(c.Linux.CGroupsPath)}
+	b.Root = string(c.Root.Path)
 	for _, m := range c.Mounts {
 		b.Mounts = append(b.Mounts, path.Join("/", string(m.Destination)))
+		b.Sources = append(b.Sources, string(m.Source))
 	}
 	for _, ns := range c.Linux.Namespaces {
 		if ns.Type != specs.NetworkNamespace {

@@ -41,8 +41,8 @@ func TestReadBundle(t *testing.T) {
 		},
 		{"an empty path is none", `{"linux":{"namespaces":[{"type":"network","path":""}]}}`, Bundle{NetNS: NetNS{Kind: NetNSNew}}},
 		{
-			"mounts", `{"mounts":[{"destination":"/etc/hosts/"},{"destination":"proc"},{"destination":1},null]}`,
-			Bundle{Mounts: []string{"/etc/hosts", "/proc", "/", "/"}},
+			"mounts", `{"root":{"path":"rootfs"},"mounts":[{"destination":"/etc/hosts/","source":"/h"},{"destination":"proc"},{"destination":1},null]}`,
+			Bundle{Root: "rootfs", Mounts: []string{"/etc/hosts", "/proc", "/", "/"}, Sources: []string{"/h", "", "", ""}},
 		},
 		{"no network namespace", `{"linux":{"namespaces":[{"type":"pid","path":"/proc/1/ns/pid"}]}}`, Bundle{}},
 		{"no namespaces", `{"linux":{"namespaces":null}}`, Bundle{}},

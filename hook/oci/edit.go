@@ -53,6 +53,9 @@ type Edits struct {
 	Hostname string
 	// Mounts are put behind the others, each where nothing is mounted on its destination.
 	Mounts []Mount
+	// Folder is where the sources of Mounts lie, "" for anywhere. Mounts from below it that an earlier edit of the same
+	// file left, and that are not among Mounts, are taken out.
+	Folder string
 }
 
 // Mount is a file or folder of the host that a container gets to see and cannot change: a bind mount with the options
@@ -125,6 +128,12 @@ func (e Edits) check() error {
 		if !absolute(m.Destination) || !absolute(m.Source) {
 			return bad("%.80q cannot be mounted on %.80q", m.Source, m.Destination)
 		}
+		if e.Folder != "" && !below(e.Folder, m.Source) {
+			return bad("%.80q is not below %.80q", m.Source, e.Folder)
+		}
+	}
+	if e.Folder != "" && !absolute(e.Folder) {
+		return bad("%.80q is no folder of mounts", e.Folder)
 	}
 	return nil
 }
@@ -152,7 +161,7 @@ func (e Edits) parts() []part {
 	if e.NetNS != nil || e.Hostname != "" {
 		all = append(all, part{"linux", e.linux})
 	}
-	if len(e.Mounts) > 0 {
+	if len(e.Mounts) > 0 || e.Folder != "" {
 		all = append(all, part{"mounts", e.mounts})
 	}
 	return all

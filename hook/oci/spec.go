@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -92,6 +93,10 @@ func (e Edits) hostname(old json.RawMessage) (json.RawMessage, error) {
 
 // mounts adds those whose destination is free.
 func (e Edits) mounts(old json.RawMessage) (json.RawMessage, error) {
+	old, err := e.withoutEarlier(old)
+	if err != nil {
+		return nil, err
+	}
 	text, all, err := inList(old, "mounts")
 	if err != nil {
 		return nil, err
@@ -124,6 +129,43 @@ func (e Edits) mounts(old json.RawMessage) (json.RawMessage, error) {
 		return old, nil
 	}
 	return push(text, all, bytes.Join(missing, []byte{','})), nil
+}
+
+// withoutEarlier takes out the mounts that an earlier edit left and this one does not want.
+func (e Edits) withoutEarlier(old json.RawMessage) (json.RawMessage, error) {
+	if e.Folder == "" || old == nil {
+		return old, nil
+	}
+	text, all, err := inList(old, "mounts")
+	if err != nil {
+		return nil, err
+	}
+	now := old
+	// From the last on, so that those before it stay where they were found.
+	for i, s := range slices.Backward(all) {
+		mount, members, err := inObject(text[s.start:s.end], fmt.Sprintf("mounts[%d]", i))
+		if err != nil {
+			return nil, err
+		}
+		var m Mount
+		if m.Source, err = word(mount, members, "source"); err == nil {
+			m.Destination, err = word(mount, members, "destination")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("in its mounts[%d] %w", i, err)
+		}
+		m.Destination = path.Join("/", m.Destination)
+		if below(e.Folder, m.Source) && !slices.Contains(e.Mounts, m) {
+			text = cut(text, all, i)
+			now, all = text, slices.Delete(all, i, i+1)
+		}
+	}
+	return now, nil
+}
+
+// below says whether a path lies below a folder.
+func below(folder, file string) bool {
+	return strings.HasPrefix(file, strings.TrimSuffix(folder, "/")+"/")
 }
 
 // linux edits linux.namespaces.

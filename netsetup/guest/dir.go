@@ -65,6 +65,9 @@ type Dir struct {
 // In gives the guest files of a state directory. boot is the kernel's number of this boot, see [kernel.BootID].
 func In(st *store.Store, boot string) Dir { return Dir{st, boot} }
 
+// Folder is where the files of all containers are.
+func (d Dir) Folder() string { return d.path() }
+
 func (d Dir) path(parts ...string) string {
 	return filepath.Join(append([]string{d.store.Dir(), folder}, parts...)...)
 }

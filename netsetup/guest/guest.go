@@ -45,11 +45,17 @@ type Spec struct {
 	Hostname string
 	// Mounts are the destinations of its mounts.
 	Mounts []string
+	// NoPlace are files that cannot be mounted, since they are not in the root file system and cannot be made in it.
+	// Who does not ask for one starts without it.
+	NoPlace []string
 }
 
 // mounted says whether the engine has a mount of its own in the place of a file. One on /etc as a whole counts for what
 // nobody asked for: a file would have to be made in it, and the folder may be anybody's.
 func (s Spec) mounted(file string, asked bool) bool {
+	if !asked && slices.Contains(s.NoPlace, file) {
+		return true
+	}
 	return slices.ContainsFunc(s.Mounts, func(m string) bool {
 		m = path.Clean("/" + m)
 		return m == file || !asked && m == path.Dir(file)

@@ -1,12 +1,207 @@
 package inject
 
 import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
 	"github.com/lanhook/lanhook/hook/oci"
+	"github.com/lanhook/lanhook/netsetup"
+	"github.com/lanhook/lanhook/netsetup/guest"
+	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/netsetup/store"
+	"github.com/lanhook/lanhook/policy"
 	"github.com/lanhook/lanhook/policy/request"
 )
 
+// defaultStateDir is the hook's.
+const defaultStateDir = "/run/lanhook"
+
+// patience bounds the wait for others who change guest files or records. They need milliseconds.
+const patience = 10 * time.Second
+
 // guest adds to an edit what only a spec edit can give a container: another network namespace, a host name, files such
-// as resolv.conf and hosts, and the hook's arguments that tell it of them.
-//
-// None of that is in this version. A container that asks for it is refused by the hook, which says so.
-func (c Container) guest(request.Request, Options, *oci.Edits) error { return nil }
+// as resolv.conf and hosts, and the hook's arguments that tell it of them. The policy decides, as it does again for the
+// hook, which then knows all of the container.
+func (c Container) guest(req request.Request, o Options, e *oci.Edits) error {
+	p, err := policy.Load(o.Policy)
+	if err != nil {
+		return err
+	}
+	g, err := p.DecideGuest(req, c.subject(o))
+	var denied *policy.DeniedError
+	if errors.As(err, &denied) && len(req.ShimOnly()) == 0 && p.MatchesCGroup() {
+		return nil // the hook knows the cgroup, and refuses, or does not
+	}
+	if err != nil || g.Rule == "" {
+		return err
+	}
+	boot, err := kernel.BootID()
+	if err != nil {
+		return err
+	}
+	dir := o.StateDir
+	if dir == "" {
+		dir = defaultStateDir
+	}
+	st, err := store.Open(dir)
+	if err != nil {
+		return err
+	}
+	w := guestWork{Container: c, options: o, guest: g, dir: guest.In(st, boot), store: st, boot: boot}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return w.edit(ctx, e)
+}
+
+// subject is who asks, as far as it is known before the container is created: its cgroup is the one that its config.json
+// asks for.
+func (c Container) subject(o Options) policy.Subject {
+	engine, namespace := oci.Origin(c.Dir)
+	return policy.Subject{
+		ID: o.ID, Annotations: c.Annotations(), Engine: engine, Namespace: namespace, Bundle: c.Dir,
+		CGroup: cgroup(c.Bundle.CGroupsPath),
+	}
+}
+
+// cgroup is the cgroup's path that linux.cgroupsPath asks for: a path, or "slice:prefix:name" for one that systemd makes,
+// where a-b.slice lies in a.slice (systemd.slice(5)).
+func cgroup(path string) string {
+	parts := strings.Split(path, ":")
+	if len(parts) != 3 {
+		return path
+	}
+	slice, unit := parts[0], parts[2]+".scope"
+	if parts[1] != "" {
+		unit = parts[1] + "-" + unit
+	}
+	if slice == "" {
+		slice = "system.slice"
+	}
+	var above []string
+	name := strings.TrimSuffix(slice, ".slice")
+	for i, r := range name {
+		if r == '-' && i > 0 {
+			above = append(above, name[:i]+".slice")
+		}
+	}
+	return "/" + strings.Join(append(above, slice, unit), "/")
+}
+
+// guestWork is what one container is given.
+type guestWork struct {
+	Container
+	options Options
+	guest   policy.Guest
+	dir     guest.Dir
+	store   *store.Store
+	boot    string
+}
+
+func (w guestWork) edit(ctx context.Context, e *oci.Edits) error {
+	e.Hostname, e.Folder = w.guest.Hostname, w.dir.Folder()
+	switch w.guest.NetNS {
+	case policy.NetNSDefault:
+	case policy.NetNSHost:
+		e.NetNS = &oci.NetNS{Kind: oci.NetNSShared}
+	case policy.NetNSNone:
+		e.NetNS = &oci.NetNS{Kind: oci.NetNSNew}
+	case policy.NetNSContainer:
+		return w.join(ctx, e)
+	}
+	host, err := guest.ReadHost(guest.Places{})
+	if err != nil {
+		return err
+	}
+	f := guest.Decide(w.guest, w.spec(), host)
+	if f.Empty() {
+		return nil
+	}
+	self, err := kernel.FindProcess(os.Getpid())
+	if err != nil {
+		return err
+	}
+	key := guest.Key(w.Dir, w.options.ID)
+	mounts, err := w.dir.Make(ctx, key, f, guest.Owner{Bundle: w.Dir, Process: self})
+	if err != nil {
+		return err
+	}
+	e.Hooks.Args = append(e.Hooks.Args, "--guest", key)
+	w.add(e, mounts)
+	return nil
+}
+
+// add mounts files where the engine mounts none.
+func (w guestWork) add(e *oci.Edits, mounts []guest.Mount) {
+	for _, m := range mounts {
+		e.Mounts = append(e.Mounts, oci.Mount{Destination: m.Destination, Source: m.Source})
+	}
+}
+
+// join puts the container into the namespace of another one, and gives it that one's files.
+func (w guestWork) join(ctx context.Context, e *oci.Edits) error {
+	host, err := kernel.Open()
+	if err != nil {
+		return err
+	}
+	defer host.Close()
+	s := netsetup.Setup{Store: w.store, Host: host, BootID: w.boot}
+	peer, err := s.Peer(ctx, w.guest.Container)
+	if err != nil {
+		return err
+	}
+	e.NetNS = &oci.NetNS{Kind: oci.NetNSPath, Path: peer.Path}
+	if peer.Guest == "" {
+		return nil
+	}
+	mounts, err := w.dir.Mounts(peer.Guest)
+	if err != nil {
+		return err
+	}
+	for _, m := range mounts {
+		// Its host name is no part of its network namespace.
+		if m.Destination != guest.HostnamePath {
+			w.add(e, []guest.Mount{m})
+		}
+	}
+	return nil
+}
+
+// spec is what config.json says, without what an earlier edit of the same file left.
+func (w guestWork) spec() guest.Spec {
+	s := guest.Spec{Hostname: w.Bundle.Hostname}
+	for i, destination := range w.Bundle.Mounts {
+		if !strings.HasPrefix(w.Bundle.Sources[i], w.dir.Folder()+"/") {
+			s.Mounts = append(s.Mounts, destination)
+		}
+	}
+	for _, file := range []string{guest.ResolvPath, guest.HostsPath} {
+		if !w.hasPlace(file) {
+			s.NoPlace = append(s.NoPlace, file)
+		}
+	}
+	return s
+}
+
+// readOnly is ST_RDONLY of statfs(2).
+const readOnly = 1
+
+// hasPlace says whether a file can be mounted in the root file system: it is there, or the runtime can make it. What
+// cannot be looked at can.
+func (w guestWork) hasPlace(file string) bool {
+	root := w.Bundle.Root
+	if !path.IsAbs(root) {
+		root = filepath.Join(w.Dir, root)
+	}
+	if _, err := os.Lstat(filepath.Join(root, file)); !errors.Is(err, fs.ErrNotExist) {
+		return true
+	}
+	var stat syscall.Statfs_t
+	return syscall.Statfs(root, &stat) != nil || stat.Flags&readOnly == 0
+}

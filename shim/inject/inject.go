@@ -34,6 +34,8 @@ const configFile = "config.json"
 
 // Options say how lanhook is to be called.
 type Options struct {
+	// ID is the container's id, "" when the runtime was told none, which it then refuses.
+	ID string
 	// Lanhook is the hook's program, an absolute path.
 	Lanhook string
 	// Policy and StateDir are the hook's flags, "" for its defaults.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/lanhook/lanhook/hook/oci"
+	"github.com/lanhook/lanhook/netsetup/guest"
 )
 
 // bundle makes a bundle with that config.json.
@@ -24,7 +26,21 @@ func bundle(t *testing.T, config string) string {
 	return dir
 }
 
-func options() Options { return Options{Lanhook: "/opt/lanhook", Timeout: 30 * time.Second} }
+// options are those of a host with a policy that allows everything that is asked for here.
+func options(t testing.TB) Options {
+	t.Helper()
+	dir := t.TempDir()
+	o := Options{
+		ID: "web", Lanhook: "/opt/lanhook", Timeout: 30 * time.Second,
+		Policy: filepath.Join(dir, "policy.toml"), StateDir: filepath.Join(dir, "state"),
+	}
+	const policy = "version = 1\n[network.lan]\ndriver = \"bridge\"\n[[rule]]\nmatch = {}\nnetworks = [\"*\"]\n" +
+		"netns = [\"host\", \"none\", \"container:*\"]\n"
+	if err := os.WriteFile(o.Policy, []byte(policy), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
 
 // inject does all that the wrapper does, and gives the config.json that there is then.
 func inject(t *testing.T, dir string, o Options) (text string, edited oci.Edited, err error) {
@@ -72,7 +88,7 @@ func TestUntouched(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			o := options()
+			o := options(t)
 			o.Defaults = tt.defaults
 			text, _, err := inject(t, dir, o)
 			if err != nil || text != tt.config {
@@ -96,8 +112,10 @@ func TestInject(t *testing.T) {
 	type config struct {
 		Annotations map[string]string
 		Hooks       map[string][]hook
+		Mounts      []oci.Mount
 	}
 	env := []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	// The policy and the state directory stand before the rest, the guest files behind; see below.
 	hooks := func(timeout int, args ...string) map[string][]hook {
 		all := map[string][]hook{}
 		for _, stage := range []string{"createRuntime", "poststop"} {
@@ -112,32 +130,31 @@ func TestInject(t *testing.T) {
 		change       func(o *Options)
 		want         config
 	}{
-		{"annotation", asked, func(*Options) {}, config{lan, hooks(30)}},
-		{"flags", asked, func(o *Options) { o.Policy, o.StateDir = "/p", "/s" }, config{lan, hooks(30, "--policy", "/p", "--state-dir", "/s")}},
-		{"timeout", asked, func(o *Options) { o.Timeout = 10 * time.Second }, config{lan, hooks(10, "--timeout", "6s")}},
-		{"longest timeout", asked, func(o *Options) { o.Timeout = 4 * time.Minute }, config{lan, hooks(240, "--timeout", "2m40s")}},
-		{"defaults", `{` + own + `}`, func(o *Options) { o.Defaults = lan }, config{lan, hooks(30)}},
+		{"annotation", asked, func(*Options) {}, config{lan, hooks(30), nil}},
+		{"timeout", asked, func(o *Options) { o.Timeout = 10 * time.Second }, config{lan, hooks(10, "--timeout", "6s"), nil}},
+		{"longest timeout", asked, func(o *Options) { o.Timeout = 4 * time.Minute }, config{lan, hooks(240, "--timeout", "2m40s"), nil}},
+		{"defaults", `{` + own + `}`, func(o *Options) { o.Defaults = lan }, config{lan, hooks(30), nil}},
 		{
 			"defaults and others' annotations", `{"annotations":{"a":"b"},` + own + `}`, func(o *Options) { o.Defaults = lan },
-			config{map[string]string{"a": "b", "io.lanhook.network": "lan"}, hooks(30)},
+			config{map[string]string{"a": "b", "io.lanhook.network": "lan"}, hooks(30), nil},
 		},
 		{
 			"defaults are no addition", `{"annotations":{"io.lanhook.name":"x"},` + own + `}`, func(o *Options) { o.Defaults = lan },
-			config{map[string]string{"io.lanhook.name": "x"}, hooks(30)},
+			config{map[string]string{"io.lanhook.name": "x"}, hooks(30), nil},
 		},
 		{
 			"annotation and the host's network: the hook tells", `{"annotations":{"io.lanhook.network":"lan"}}`, func(*Options) {},
-			config{lan, hooks(30)},
+			config{lan, hooks(30), nil},
 		},
 		{
 			"defaults in another's namespace", `{"linux":{"namespaces":[{"type":"network","path":"/no/such"}]}}`,
 			func(o *Options) { o.Defaults = lan },
-			config{lan, hooks(30)},
+			config{lan, hooks(30), nil},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := bundle(t, tt.config)
-			o := options()
+			o := options(t)
 			tt.change(&o)
 			text, edited, err := inject(t, dir, o)
 			if err != nil || edited.Change != oci.Added || edited.By != "" {
@@ -147,6 +164,17 @@ func TestInject(t *testing.T) {
 			if err := json.Unmarshal([]byte(text), &got); err != nil {
 				t.Fatal(err)
 			}
+			for stage, list := range tt.want.Hooks {
+				args := slices.Insert(list[0].Args, 5, "--policy", o.Policy, "--state-dir", o.StateDir)
+				if len(got.Mounts) > 0 {
+					args = append(args, "--guest", guest.Key(dir, "web"))
+				}
+				tt.want.Hooks[stage][0].Args = args
+			}
+			if tt.name != "defaults are no addition" && len(got.Mounts) == 0 {
+				t.Error("there are no files")
+			}
+			got.Mounts = nil
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("-want +got\n%s", diff)
 			}
@@ -163,7 +191,7 @@ func TestInject(t *testing.T) {
 func TestReplaced(t *testing.T) {
 	config := `{"annotations":{"io.lanhook.network":"lan"},"hooks":{"prestart":[{"path":"/old/lanhook","args":["lanhook","hook","prestart"]}],` +
 		`"poststop":[{"path":"/bin/other"},{"path":"/old/lanhook","args":["lanhook","hook","poststop","--by","nri"]}]}}`
-	text, edited, err := inject(t, bundle(t, config), options())
+	text, edited, err := inject(t, bundle(t, config), options(t))
 	if err != nil || edited.Change != oci.Updated || edited.By != oci.BySetup {
 		t.Errorf("%+v, %v", edited, err)
 	}
@@ -182,7 +210,7 @@ func TestRefused(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := bundle(t, tt.config)
-			_, _, err := inject(t, dir, options())
+			_, _, err := inject(t, dir, options(t))
 			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("got %v, want %s", err, tt.want)
 			}
@@ -204,7 +232,7 @@ func FuzzEdits(f *testing.F) {
 		if err != nil || !c.Asks() {
 			return
 		}
-		o := options()
+		o := options(t)
 		o.Defaults = defaults
 		e, err := c.Edits(o)
 		if err != nil {

@@ -82,7 +82,7 @@ func (c call) prepare(runtime string, cfg config.Config, cfgErr, profileErr erro
 		return err
 	}
 	edits, err := box.Edits(inject.Options{
-		Lanhook: lanhook, Policy: cfg.Policy, StateDir: cfg.StateDir, Timeout: cfg.Timeout, Defaults: cfg.Annotations,
+		ID: t.id, Lanhook: lanhook, Policy: cfg.Policy, StateDir: cfg.StateDir, Timeout: cfg.Timeout, Defaults: cfg.Annotations,
 	})
 	if err != nil {
 		return err

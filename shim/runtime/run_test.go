@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/lanhook/lanhook/netsetup/guest"
 )
 
 // The test program is also the wrapper, and a copy of it is the real runtime. They are told what to do by these.
@@ -115,11 +117,17 @@ func (w *world) write(t *testing.T, path, text string, mode os.FileMode) {
 	}
 }
 
-// toml writes a runtime.toml that names the runtime and the hook, and more.
+// toml writes a runtime.toml that names the runtime, the hook, a policy and a state directory, and more.
 func (w *world) toml(t *testing.T, more string) {
 	t.Helper()
-	w.write(t, w.config, fmt.Sprintf("version = 1\nruntime = %q\nlanhook = %q\n%s", w.runtime, w.lanhook, more), 0o600)
+	w.write(t, w.policy(), "version = 1\n[network.lan]\ndriver = \"bridge\"\n[[rule]]\nmatch = {}\nnetworks = [\"lan\"]\n", 0o600)
+	w.write(t, w.config, fmt.Sprintf("version = 1\nruntime = %q\nlanhook = %q\npolicy = %q\nstate-dir = %q\n%s",
+		w.runtime, w.lanhook, w.policy(), w.state(), more), 0o600)
 }
+
+func (w *world) policy() string { return filepath.Join(w.dir, "policy.toml") }
+
+func (w *world) state() string { return filepath.Join(w.dir, "state") }
 
 // outcome is how a call ended.
 type outcome struct {
@@ -291,15 +299,15 @@ func TestEdited(t *testing.T) {
 	for _, command := range []string{"create", "run", "restore"} {
 		t.Run("RT-03 "+command, func(t *testing.T) {
 			w := newWorld(t, asking)
-			w.toml(t, "policy = \"/etc/p\"\nstate-dir = \"/run/s\"\n")
 			o := w.call(t, command, "web")
 			if o.got == nil || o.stderr != "" {
 				t.Fatalf("got %+v", o)
 			}
 			text := w.text(t)
 			for _, stage := range []string{"createRuntime", "poststop"} {
-				want := fmt.Sprintf(`{"path":%q,"args":["lanhook","hook",%q,"--by","lanhook-runtime","--policy","/etc/p",`+
-					`"--state-dir","/run/s"],"env":["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],"timeout":30}`, w.lanhook, stage)
+				want := fmt.Sprintf(`{"path":%q,"args":["lanhook","hook",%q,"--by","lanhook-runtime","--policy",%q,`+
+					`"--state-dir",%q,"--guest",%q],"env":["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],"timeout":30}`, w.lanhook, stage,
+					w.policy(), w.state(), guest.Key(w.bundle, "web"))
 				if !strings.Contains(text, want) {
 					t.Errorf("no hook %s in %s", want, text)
 				}
@@ -351,7 +359,7 @@ func TestBrokenConfig(t *testing.T) {
 	t.Run("asking", func(t *testing.T) {
 		w := newWorld(t, asking)
 		w.toml(t, "polici = \"/etc/p\"\n")
-		want := w.config + `:4:1: unknown key "polici" (did you mean policy?)`
+		want := w.config + `:6:1: unknown key "polici" (did you mean policy?)`
 		w.refused(t, w.call(t, "create", "web"), "lanhook-runtime: create: "+want)
 		for _, command := range []string{"state", "kill", "delete", "start"} {
 			if o := w.call(t, command, "web"); o.got == nil || o.got.Args[0] != w.runtime {

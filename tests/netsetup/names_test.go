@@ -90,6 +90,17 @@ func (b *box) reads(t *testing.T, want ...string) {
 	}
 }
 
+// readsAll is reads in any order.
+func (b *box) readsAll(t *testing.T, want ...string) {
+	t.Helper()
+	got := b.names(t)
+	slices.Sort(got)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the hosts file of %s (-want +got):\n%s", b.id, diff)
+	}
+}
+
 // noFiles fails the test unless all guest files are gone.
 func (w *world) noFiles(t *testing.T) {
 	t.Helper()
@@ -163,8 +174,8 @@ func TestNames(t *testing.T) {
 		// Without files of its own it is found, and finds nobody.
 		b.attach(t, "network=apps,ip=172.30.0.3,ip=fd30::3")
 		c.attachNamed(t, "network=quiet,ip=172.31.0.4,default-route=false", "network.eth1=apps,ip=172.30.0.4,ip=fd30::4")
-		a.reads(t, "172.30.0.2 web a", "fd30::2 web a", "172.30.0.3 b", "fd30::3 b", "172.30.0.4 c", "fd30::4 c")
-		c.reads(t, "172.31.0.4 c", "172.30.0.4 c", "fd30::4 c", "172.30.0.2 web a", "fd30::2 web a", "172.30.0.3 b", "fd30::3 b")
+		a.readsAll(t, "172.30.0.2 web a", "fd30::2 web a", "172.30.0.3 b", "fd30::3 b", "172.30.0.4 c", "fd30::4 c")
+		c.readsAll(t, "172.31.0.4 c", "172.30.0.4 c", "fd30::4 c", "172.30.0.2 web a", "fd30::2 web a", "172.30.0.3 b", "fd30::3 b")
 		b.stop(t)
 		a.reads(t, "172.30.0.2 web a", "fd30::2 web a", "172.30.0.4 c", "fd30::4 c")
 		a.stop(t)
@@ -209,6 +220,27 @@ func TestNames(t *testing.T) {
 		a.reads(t, "192.0.2.1 db", "172.30.0.2 a", "fd30::2 a")
 		a.stop(t)
 		b.stop(t)
+	})
+	t.Run("RT-09 a container that shares the interfaces of another has names of its own", func(t *testing.T) {
+		w := newWorld(t, named)
+		pod, a := w.plainBox(t, "pod"), w.plainBox(t, "a")
+		pod.attach(t, "network=apps,ip=172.30.0.2,ip=fd30::2")
+		joined, end := join(t, pod.Space)
+		app := &box{Space: joined, w: w, id: "app"}
+		app.attachNamed(t, "network=apps")
+		a.attachNamed(t, "network=apps,ip=172.30.0.3,ip=fd30::3")
+		// The order is by time and id, and the attaches may be of one second or not.
+		app.readsAll(t, "172.30.0.2 app", "fd30::2 app", "172.30.0.2 pod", "fd30::2 pod", "172.30.0.3 a", "fd30::3 a")
+		a.readsAll(t, "172.30.0.3 a", "fd30::3 a", "172.30.0.2 app", "fd30::2 app", "172.30.0.2 pod", "fd30::2 pod")
+		end()
+		if d, err := w.setup.Detach(t.Context(), "app"); err != nil || !d.Found {
+			t.Errorf("detach: %+v (%v)", d, err)
+		}
+		a.reads(t, "172.30.0.3 a", "fd30::3 a", "172.30.0.2 pod", "fd30::2 pod")
+		pod.stop(t)
+		a.stop(t)
+		w.noFiles(t)
+		w.empty(t)
 	})
 	t.Run("attached later, and taken back alone", func(t *testing.T) {
 		w := newWorld(t, named)
