@@ -7,8 +7,7 @@ import (
 
 	"github.com/lanhook/lanhook/hook/oci"
 	"github.com/lanhook/lanhook/netsetup/guest"
-	"github.com/lanhook/lanhook/netsetup/kernel"
-	"github.com/lanhook/lanhook/netsetup/store"
+	"github.com/lanhook/lanhook/netsetup/process"
 	"github.com/lanhook/lanhook/policy"
 	"github.com/lanhook/lanhook/policy/request"
 )
@@ -39,13 +38,9 @@ func (a *app) discard(state oci.State, o stageOptions) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lateRelease)
 	defer cancel()
-	boot, err := kernel.BootID()
+	boot, err := process.BootID()
 	if err != nil {
 		return err
 	}
-	st, err := store.Open(a.stateDir)
-	if err != nil {
-		return err
-	}
-	return guest.In(st, boot).Discard(ctx, o.guest, state.PID, os.Getppid())
+	return guest.In(a.stateDir, boot).Discard(ctx, o.guest, state.PID, os.Getppid())
 }

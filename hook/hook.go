@@ -15,8 +15,8 @@ import (
 
 	"github.com/lanhook/lanhook/hook/oci"
 	"github.com/lanhook/lanhook/netsetup"
-	"github.com/lanhook/lanhook/netsetup/kernel"
 	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/netsetup/process"
 	"github.com/lanhook/lanhook/policy"
 	"github.com/lanhook/lanhook/policy/request"
 )
@@ -263,7 +263,7 @@ func describe(interfaces []plan.Interface) string {
 
 // container is who the runtime's state speaks of.
 func container(state oci.State, req request.Request) (netsetup.Container, error) {
-	process, err := kernel.FindProcess(state.PID)
+	p, err := process.Find(state.PID)
 	if err != nil {
 		return netsetup.Container{}, err
 	}
@@ -277,7 +277,7 @@ func container(state oci.State, req request.Request) (netsetup.Container, error)
 		Workload: name,
 		Runtime:  engine,
 		NetNS:    fmt.Sprintf("/proc/%d/ns/net", state.PID),
-		Process:  process,
+		Process:  p,
 		Sandbox:  oci.Sandbox(state.Annotations, engine),
 		Request:  req,
 		Subject: policy.Subject{

@@ -9,6 +9,7 @@ import (
 
 	"github.com/lanhook/lanhook/netsetup"
 	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/netsetup/process"
 	"github.com/lanhook/lanhook/netsetup/store"
 )
 
@@ -45,7 +46,7 @@ func (a *app) recordsOf(ctx context.Context, word string) ([]store.Record, error
 	}
 	found := where(all, func(r store.Record) bool { return r.Container == word })
 	if pid, err := strconv.Atoi(word); err == nil && pid > 0 {
-		if _, err := kernel.FindProcess(pid); err == nil {
+		if _, err := process.Find(pid); err == nil {
 			return byNumber(all, found, word, pid)
 		}
 	}
@@ -135,13 +136,13 @@ func (a *app) running(ctx context.Context, word string) (netsetup.Container, err
 	}
 	rec := records[0]
 	for _, r := range records {
-		if kernel.Process(r.Process) == c.Process {
+		if process.Process(r.Process) == c.Process {
 			rec = r
 		}
 	}
 	c.ID, c.Workload, c.Runtime = rec.Container, rec.Workload, rec.Runtime
-	if c.Process == (kernel.Process{}) {
-		c.Process = kernel.Process(rec.Process)
+	if c.Process == (process.Process{}) {
+		c.Process = process.Process(rec.Process)
 	}
 	return c, nil
 }
@@ -156,12 +157,12 @@ func (a *app) target(word string, records []store.Record) (netsetup.Container, e
 		return netsetup.Container{ID: word, NetNS: word, Runtime: engineOf(word)}, nil
 	}
 	if pid, err := strconv.Atoi(word); err == nil && pid > 0 {
-		if _, err := kernel.FindProcess(pid); err == nil || len(records) == 0 {
+		if _, err := process.Find(pid); err == nil || len(records) == 0 {
 			return byProcess("pid:"+word, pid)
 		}
 	}
 	for _, rec := range records {
-		if kernel.Process(rec.Process).Alive() {
+		if process.Process(rec.Process).Alive() {
 			return byProcess(rec.Container, rec.Process.PID)
 		}
 	}

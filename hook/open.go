@@ -7,6 +7,7 @@ import (
 
 	"github.com/lanhook/lanhook/netsetup"
 	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/netsetup/process"
 	"github.com/lanhook/lanhook/netsetup/store"
 	"github.com/lanhook/lanhook/policy"
 )
@@ -28,10 +29,10 @@ func (a *app) open(n needs) (*netsetup.Setup, error) {
 			return nil, err
 		}
 	}
-	if s.BootID, err = kernel.BootID(); err != nil {
+	if s.BootID, err = process.BootID(); err != nil {
 		return nil, err
 	}
-	if s.Self, err = kernel.FindProcess(os.Getpid()); err != nil {
+	if s.Self, err = process.Find(os.Getpid()); err != nil {
 		return nil, err
 	}
 	if s.Store, err = store.Open(a.stateDir); err != nil {

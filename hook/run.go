@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 
 	"github.com/lanhook/lanhook/policy"
 )
@@ -38,6 +39,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
 	if len(args) > 1 && args[0] == "hook" && !strings.HasPrefix(args[1], "-") && args[1] != "help" {
 		return a.hook(args[1:])
+	}
+	if len(args) > 0 && args[0] == "join" {
+		return a.join(args[1:], syscall.Environ())
 	}
 	return a.cli(args)
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/lanhook/lanhook/hook/oci"
 	"github.com/lanhook/lanhook/netsetup"
-	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/netsetup/process"
 	"github.com/lanhook/lanhook/policy"
 	"github.com/lanhook/lanhook/policy/request"
 )
@@ -19,14 +19,14 @@ import (
 const maxStateFile = 4 << 20
 
 func byProcess(id string, pid int) (netsetup.Container, error) {
-	process, err := kernel.FindProcess(pid)
+	p, err := process.Find(pid)
 	if err != nil {
 		return netsetup.Container{}, err
 	}
 	return netsetup.Container{
 		ID:      id,
 		NetNS:   fmt.Sprintf("/proc/%d/ns/net", pid),
-		Process: process,
+		Process: p,
 		Subject: policy.Subject{CGroup: cgroupOf(pid)},
 	}, nil
 }
@@ -122,7 +122,7 @@ func pidIn(path string) int {
 		return 0
 	}
 	pid, start := max(state.Runc, state.Crun), max(state.RuncStart, state.CrunStart)
-	if p, err := kernel.FindProcess(pid); err == nil && start != 0 && p.Start != start {
+	if p, err := process.Find(pid); err == nil && start != 0 && p.Start != start {
 		return 0 // the state of a container that is gone, whose process's number was given again
 	}
 	return pid

@@ -25,7 +25,7 @@ type reader struct {
 	others []guest.Entry
 }
 
-func (s *Setup) guests() guest.Dir { return guest.In(s.Store, s.BootID) }
+func (s *Setup) guests() guest.Dir { return guest.In(s.Store.Dir(), s.BootID) }
 
 // name writes the hosts files after an attach: of the container itself, whose failure is the attach's, and of the
 // others, whose failure is none of its business and comes as the second.
@@ -83,7 +83,7 @@ func (s *Setup) named(ctx context.Context, keys []string) (map[string]bool, erro
 // writeHosts writes the hosts files of the records' containers and of all on their networks. The first error is that of
 // the containers themselves.
 func (s *Setup) writeHosts(ctx context.Context, of []store.Record) (own, others error) {
-	release, err := s.Store.LockGuests(ctx)
+	release, err := s.guests().Lock(ctx)
 	if err != nil {
 		return err, nil
 	}
@@ -183,9 +183,9 @@ func (n *names) reader(rec store.Record) (reader, error) {
 	r.own.Names = guest.Names(rec.Workload, rec.Container)
 	var networks []string
 	for _, own := range all {
-		addrs, err := n.addresses(own, nil)
-		if err != nil {
-			return r, err
+		addrs, ownErr := n.addresses(own, nil)
+		if ownErr != nil {
+			return r, ownErr
 		}
 		r.own.Addrs = append(r.own.Addrs, addrs...)
 		for _, network := range own.Names {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/lanhook/lanhook/netsetup/kernel"
 	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/netsetup/process"
 	"github.com/lanhook/lanhook/netsetup/store"
 	"github.com/lanhook/lanhook/policy"
 	"github.com/lanhook/lanhook/policy/request"
@@ -30,7 +31,7 @@ type Setup struct {
 	// BootID is the kernel's; a record of another boot has nothing left in the kernel.
 	BootID string
 	// Self is the process that works, for records that are cut off.
-	Self kernel.Process
+	Self process.Process
 }
 
 // Container is who is attached.
@@ -43,7 +44,7 @@ type Container struct {
 	// NetNS is the path of its network namespace, "" for a plan without one.
 	NetNS string
 	// Process is its first process, zero when unknown.
-	Process kernel.Process
+	Process process.Process
 	// Sandbox says that it is a pod's sandbox: with its end all containers of its namespace have ended.
 	Sandbox bool
 	// Guest names the files that a shim made for it, "" for none.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/netsetup/process"
 	"github.com/lanhook/lanhook/netsetup/store"
 )
 
@@ -13,7 +14,7 @@ import (
 const stopGrace = 3 * time.Second
 
 // alive says whether a recorded process still runs: the same one, not another that was given its number.
-func alive(p store.Process) bool { return p.PID != 0 && kernel.Process(p).Alive() }
+func alive(p store.Process) bool { return p.PID != 0 && process.Process(p).Alive() }
 
 // outlives waits at most grace for a recorded process to end, and says whether it still runs.
 func outlives(ctx context.Context, p store.Process, grace time.Duration) bool {

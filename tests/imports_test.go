@@ -41,17 +41,18 @@ func folders() []folder {
 		{path: "policy", imports: []string{"policy/request", "netsetup/ipam"}, portable: true},
 		{path: "netsetup/plan", imports: []string{"policy", "policy/request", "netsetup/ipam"}, portable: true},
 		{path: "netsetup/apply", imports: []string{"netsetup/plan"}, tests: []string{"policy", "policy/request"}},
-		{path: "netsetup/kernel", imports: []string{"netsetup/plan", "policy", "policy/request"}},
+		{path: "netsetup/process"},
+		{path: "netsetup/kernel", imports: []string{"netsetup/plan", "netsetup/process", "policy", "policy/request"}},
 		{path: "netsetup/store", imports: []string{"netsetup/plan"}, tests: []string{"policy", "policy/request"}},
 		{
 			path:    "netsetup/guest",
-			imports: []string{"netsetup/kernel", "netsetup/store", "policy", "policy/request"},
+			imports: []string{"netsetup/ipam", "netsetup/process", "policy", "policy/request"},
 		},
 		{
 			path: "netsetup",
 			imports: []string{
-				"netsetup/apply", "netsetup/guest", "netsetup/ipam", "netsetup/kernel", "netsetup/plan", "netsetup/store",
-				"policy", "policy/request",
+				"netsetup/apply", "netsetup/guest", "netsetup/ipam", "netsetup/kernel", "netsetup/plan",
+				"netsetup/process", "netsetup/store", "policy", "policy/request",
 			},
 		},
 		{path: "hook/oci", portable: true},
@@ -61,16 +62,14 @@ func folders() []folder {
 			// kernel to open the host; ipam, plan and store for what is printed: ranges, steps, interfaces, records.
 			imports: []string{
 				"hook/engine", "hook/oci", "netsetup", "netsetup/guest", "netsetup/ipam", "netsetup/kernel", "netsetup/plan",
-				"netsetup/store", "policy", "policy/request", "shim/config",
+				"netsetup/process", "netsetup/store", "policy", "policy/request", "shim/config",
 			},
 		},
 		{path: "shim/config", imports: []string{"policy/request"}},
 		{
 			path: "shim/inject",
-			// What the policy allows of names and namespaces, and the files and records that serve it.
-			imports: []string{
-				"hook/oci", "netsetup", "netsetup/guest", "netsetup/kernel", "netsetup/store", "policy", "policy/request",
-			},
+			// What the policy allows of names and namespaces, and the files that serve it.
+			imports: []string{"hook/oci", "netsetup/guest", "netsetup/process", "policy", "policy/request"},
 		},
 		{
 			path: "shim/runtime", imports: []string{"hook/oci", "policy/request", "shim/config", "shim/inject"},
@@ -82,7 +81,7 @@ func folders() []folder {
 		{path: "tests/nettest"},
 		{
 			path:  "tests/kernel",
-			tests: []string{"netsetup/kernel", "netsetup/plan", "policy", "policy/request", "tests/nettest"},
+			tests: []string{"netsetup/kernel", "netsetup/plan", "netsetup/process", "policy", "policy/request", "tests/nettest"},
 		},
 		{path: "tests/script", tests: []string{"tests/nettest"}},
 		{path: "tests/store", tests: []string{"netsetup/store", "netsetup/plan"}},
@@ -90,7 +89,7 @@ func folders() []folder {
 			path: "tests/netsetup",
 			tests: []string{
 				"netsetup", "netsetup/apply", "netsetup/guest", "netsetup/ipam", "netsetup/kernel", "netsetup/plan",
-				"netsetup/store", "policy", "policy/request", "tests/nettest",
+				"netsetup/process", "netsetup/store", "policy", "policy/request", "tests/nettest",
 			},
 		},
 		{path: "tests/e2e"},
@@ -114,7 +113,7 @@ func dependencies() []dependency {
 		{"github.com/spf13/pflag", []string{"hook"}},
 		{"github.com/vishvananda/netlink", []string{"netsetup/kernel"}},
 		{"go.etcd.io/bbolt", []string{"netsetup/store"}},
-		{"golang.org/x/sys", []string{"hook", "netsetup/guest", "netsetup/kernel", "netsetup/store"}},
+		{"golang.org/x/sys", []string{"hook", "netsetup/guest", "netsetup/kernel", "netsetup/process", "netsetup/store"}},
 		{"golang.org/x/tools", nil}, // txtar
 	}
 }

@@ -14,8 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/lanhook/lanhook/netsetup/kernel"
-	"github.com/lanhook/lanhook/netsetup/store"
+	"github.com/lanhook/lanhook/netsetup/process"
 )
 
 // The layout below the state directory:
@@ -29,8 +28,7 @@ import (
 //	│   └── owner        0600, JSON, see [Owner]
 //	└── KEY.new/         a folder that was being made, or removed, when who did so died
 //
-// A folder comes and goes as a whole, under the lock of [store.Store.LockGuests], and hosts is written under it. The
-// folders are for root alone: a mount of a file needs no way to it. Nothing of all this outlives the boot, so nothing is
+// A folder comes and goes as a whole, under the lock of [Dir.Lock], and hosts is written under it. The folders are for root alone: a mount of a file needs no way to it. Nothing of all this outlives the boot, so nothing is
 // synced.
 const (
 	folder       = "guest"
@@ -48,7 +46,7 @@ type Owner struct {
 	Bundle string `json:"bundle"`
 	// Process made the files and then becomes the runtime that creates the container; from the hook on it is the
 	// container's first process. The files of a process that is dead are nobody's, unless a record names them.
-	Process kernel.Process `json:"process"`
+	Process process.Process `json:"process"`
 	// BootID is the boot of Process.
 	BootID string `json:"boot_id"`
 	// Names are the container's own host names.
@@ -57,19 +55,19 @@ type Owner struct {
 
 // Dir is the folder of all guest files of a state directory.
 type Dir struct {
-	store *store.Store
+	state string
 	// boot is the kernel's number of this boot.
 	boot string
 }
 
-// In gives the guest files of a state directory. boot is the kernel's number of this boot, see [kernel.BootID].
-func In(st *store.Store, boot string) Dir { return Dir{st, boot} }
+// In gives the guest files of a state directory. boot is the kernel's number of this boot, see [process.BootID].
+func In(state, boot string) Dir { return Dir{state, boot} }
 
 // Folder is where the files of all containers are.
 func (d Dir) Folder() string { return d.path() }
 
 func (d Dir) path(parts ...string) string {
-	return filepath.Join(append([]string{d.store.Dir(), folder}, parts...)...)
+	return filepath.Join(append([]string{d.state, folder}, parts...)...)
 }
 
 // inUseError says that the files of a container are those of one that lives.
@@ -90,7 +88,7 @@ func (d Dir) Make(ctx context.Context, key string, f Files, o Owner) ([]Mount, e
 	if err := CheckKey(key); err != nil {
 		return nil, err
 	}
-	release, err := d.store.LockGuests(ctx)
+	release, err := d.Lock(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -192,11 +190,11 @@ func (d Dir) alive(o Owner) bool { return o.BootID == d.boot && o.Process.PID > 
 
 // Adopt gives the files to the container's first process: from now on it is that one's end that frees them. The error
 // says fs.ErrNotExist when there are none.
-func (d Dir) Adopt(ctx context.Context, key string, p kernel.Process) error {
+func (d Dir) Adopt(ctx context.Context, key string, p process.Process) error {
 	if err := CheckKey(key); err != nil {
 		return err
 	}
-	release, err := d.store.LockGuests(ctx)
+	release, err := d.Lock(ctx)
 	if err != nil {
 		return err
 	}
@@ -239,7 +237,7 @@ func (d Dir) remove(ctx context.Context, key string, may func(Owner) bool) error
 	if err := CheckKey(key); err != nil {
 		return err
 	}
-	release, err := d.store.LockGuests(ctx)
+	release, err := d.Lock(ctx)
 	if err != nil {
 		return err
 	}
@@ -276,7 +274,7 @@ func (d Dir) Collect(ctx context.Context, named func([]string) (map[string]bool,
 	if _, err := os.Lstat(d.path()); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
-	release, err := d.store.LockGuests(ctx)
+	release, err := d.Lock(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -15,24 +15,19 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/lanhook/lanhook/netsetup/kernel"
-	"github.com/lanhook/lanhook/netsetup/store"
+	"github.com/lanhook/lanhook/netsetup/process"
 )
 
 const boot = "b007"
 
 func newDir(t *testing.T) Dir {
 	t.Helper()
-	st, err := store.Open(filepath.Join(t.TempDir(), "state"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return In(st, boot)
+	return In(filepath.Join(t.TempDir(), "state"), boot)
 }
 
-func self(t *testing.T) kernel.Process {
+func self(t *testing.T) process.Process {
 	t.Helper()
-	p, err := kernel.FindProcess(os.Getpid())
+	p, err := process.Find(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +35,7 @@ func self(t *testing.T) kernel.Process {
 }
 
 // other is a process that lives until the function that comes with it is called.
-func other(t *testing.T) (kernel.Process, func()) {
+func other(t *testing.T) (process.Process, func()) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "cat")
 	stdin, err := cmd.StdinPipe()
@@ -50,7 +45,7 @@ func other(t *testing.T) (kernel.Process, func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := kernel.FindProcess(cmd.Process.Pid)
+	p, err := process.Find(cmd.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +56,7 @@ func other(t *testing.T) (kernel.Process, func()) {
 	})
 }
 
-func dead(t *testing.T) kernel.Process {
+func dead(t *testing.T) process.Process {
 	t.Helper()
 	p, end := other(t)
 	end()
@@ -72,7 +67,7 @@ func files() Files {
 	return Files{Hostname: "web", Hosts: []byte("127.0.0.1\tlocalhost\n"), Resolv: []byte("nameserver 192.0.2.1\n"), Names: []string{"web"}}
 }
 
-func mustMake(t *testing.T, d Dir, key string, p kernel.Process) []Mount {
+func mustMake(t *testing.T, d Dir, key string, p process.Process) []Mount {
 	t.Helper()
 	m, err := d.Make(t.Context(), key, files(), Owner{Bundle: "/b", Process: p})
 	if err != nil {
@@ -172,14 +167,22 @@ func TestMakeFails(t *testing.T) {
 	if _, err := d.Make(t.Context(), "../x", files(), Owner{}); err == nil {
 		t.Error("a path is taken for a key")
 	}
-	if err := os.WriteFile(d.path(), nil, 0o600); err != nil {
+	if err := errors.Join(os.Mkdir(d.state, 0o700), os.WriteFile(d.path(), nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := d.Make(t.Context(), Key("/b", "c"), files(), Owner{Process: self(t)}); err == nil {
 		t.Error("files are made in a file")
 	}
+	open := newDir(t)
+	if err := errors.Join(os.Mkdir(open.state, 0o700), os.Chmod(open.state, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := open.Make(t.Context(), Key("/b", "c"), files(), Owner{Process: self(t)}); err == nil ||
+		!strings.Contains(err.Error(), "others may not write to") {
+		t.Errorf("a state directory of everybody's: %v", err)
+	}
 	late, cancel := context.WithCancel(t.Context())
-	release, err := d.store.LockGuests(t.Context())
+	release, err := d.Lock(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +228,7 @@ func TestRemove(t *testing.T) {
 		t.Errorf("nothing to adopt: %v", err)
 	}
 	// Of another boot, or unreadable.
-	mustMake(t, In(d.store, "another"), key, self(t))
+	mustMake(t, In(d.state, "another"), key, self(t))
 	if err := d.Remove(t.Context(), key); err != nil {
 		t.Error(err)
 	}

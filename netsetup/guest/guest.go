@@ -4,13 +4,12 @@
 package guest
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"path"
 	"slices"
 	"strings"
 
+	"github.com/lanhook/lanhook/netsetup/ipam"
 	"github.com/lanhook/lanhook/policy"
 )
 
@@ -24,12 +23,9 @@ const (
 // keyLen is the length of a key: 64 bits, which no two of a machine's containers share by chance.
 const keyLen = 16
 
-// Key names the folder of a container: the first 16 hexadecimal digits of SHA-256 over the path of its bundle and its
-// id. Two containers may be made from one bundle, each with an id of its own.
-func Key(bundle, id string) string {
-	sum := sha256.Sum256([]byte(bundle + "\x00" + id))
-	return hex.EncodeToString(sum[:])[:keyLen]
-}
+// Key names the folder of a container: the hash of [ipam.Place] over the path of its bundle and its id, in hexadecimal
+// digits. Two containers may be made from one bundle, each with an id of its own.
+func Key(bundle, id string) string { return fmt.Sprintf("%016x", ipam.Place("guest", bundle, id)) }
 
 // CheckKey refuses what [Key] does not make: it becomes part of a path.
 func CheckKey(key string) error {

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/netsetup/process"
 	"github.com/lanhook/lanhook/policy"
 )
 
@@ -214,7 +215,7 @@ func wireless(s State) bool {
 	if unix.Access(dir+"/phy80211", unix.F_OK) != nil && unix.Access(dir+"/wireless", unix.F_OK) != nil {
 		return false
 	}
-	raw, err := readFile(dir + "/ifindex")
+	raw, err := process.ReadFile(dir + "/ifindex")
 	return err == nil && strings.TrimSpace(string(raw)) == itoa(s.Index)
 }
 

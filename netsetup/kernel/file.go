@@ -4,7 +4,6 @@ package kernel
 
 import (
 	"errors"
-	"fmt"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,25 +21,4 @@ func openAt(dir int, path string, flags int) (int, error) {
 			return fd, err
 		}
 	}
-}
-
-// smallFile is more than the kernel writes into any file that [readFile] is for.
-const smallFile = 4096
-
-// readFile reads a small file of the kernel's, which comes with one read(2).
-func readFile(path string) ([]byte, error) {
-	fd, err := openRetry(path, unix.O_RDONLY)
-	if err != nil {
-		return nil, err
-	}
-	defer unix.Close(fd) //nolint:errcheck // a file that was only read
-	buf := make([]byte, smallFile)
-	n, err := unix.Read(fd, buf)
-	switch {
-	case err != nil:
-		return nil, err
-	case n == len(buf):
-		return nil, fmt.Errorf("it has more than %d bytes", n-1)
-	}
-	return buf[:n], nil
 }

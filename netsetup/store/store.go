@@ -6,7 +6,7 @@
 //	├── state.db.new         a database that was being made when its maker died; the next one writes over it
 //	├── lock                 0600, flock(2): one writer, or many readers, of state.db. Holds the seal, see [seal]
 //	├── shared.lock          0600, flock(2): users of shared links against the remover of one, see [Store.LockShared]
-//	├── guest.lock           0600, flock(2): one writer of what is below guest, see [Store.LockGuests]
+//	├── guest.lock           0600, flock(2): one writer of what is below guest, see package guest
 //	└── guest                0700, the files that containers read, see package guest
 //
 //	state.db
@@ -43,7 +43,6 @@ const (
 	newName        = "state.db.new"
 	lockName       = "lock"
 	sharedLockName = "shared.lock"
-	guestLockName  = "guest.lock"
 )
 
 // Store is a state directory. It holds nothing open: every method may be called at any time, by any number of
@@ -193,12 +192,6 @@ func (s *Store) LockShared(ctx context.Context) (release func(), err error) {
 // holders of [Store.LockShared] until ctx is done. The release may be called more than once.
 func (s *Store) LockExclusive(ctx context.Context) (release func(), err error) {
 	return releasing(s.lock(ctx, sharedLockName, exclusive))
-}
-
-// LockGuests says that the caller is about to change files that containers read. It waits for others who do until ctx is
-// done, and is never taken within a transaction: who holds it may begin one. The release may be called more than once.
-func (s *Store) LockGuests(ctx context.Context) (release func(), err error) {
-	return releasing(s.lock(ctx, guestLockName, exclusive))
 }
 
 func releasing(lock *lockedFile, err error) (func(), error) {

@@ -12,10 +12,8 @@ import (
 	"time"
 
 	"github.com/lanhook/lanhook/hook/oci"
-	"github.com/lanhook/lanhook/netsetup"
 	"github.com/lanhook/lanhook/netsetup/guest"
-	"github.com/lanhook/lanhook/netsetup/kernel"
-	"github.com/lanhook/lanhook/netsetup/store"
+	"github.com/lanhook/lanhook/netsetup/process"
 	"github.com/lanhook/lanhook/policy"
 	"github.com/lanhook/lanhook/policy/request"
 )
@@ -42,7 +40,7 @@ func (c Container) guest(req request.Request, o Options, e *oci.Edits) error {
 	if err != nil || g.Rule == "" {
 		return err
 	}
-	boot, err := kernel.BootID()
+	boot, err := process.BootID()
 	if err != nil {
 		return err
 	}
@@ -50,14 +48,16 @@ func (c Container) guest(req request.Request, o Options, e *oci.Edits) error {
 	if dir == "" {
 		dir = defaultStateDir
 	}
-	st, err := store.Open(dir)
-	if err != nil {
-		return err
-	}
-	w := guestWork{Container: c, options: o, guest: g, dir: guest.In(st, boot), store: st, boot: boot}
+	w := guestWork{Container: c, options: o, guest: g, dir: guest.In(dir, boot)}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	return w.edit(ctx, e)
+}
+
+// request is what the container asks for, as the hook will read it.
+func (c Container) request() (request.Request, error) {
+	engine, _ := oci.Origin(c.Dir)
+	return request.ParseFor(engine, c.Annotations())
 }
 
 // subject is who asks, as far as it is known before the container is created: its cgroup is the one that its config.json
@@ -100,8 +100,6 @@ type guestWork struct {
 	options Options
 	guest   policy.Guest
 	dir     guest.Dir
-	store   *store.Store
-	boot    string
 }
 
 func (w guestWork) edit(ctx context.Context, e *oci.Edits) error {
@@ -113,7 +111,7 @@ func (w guestWork) edit(ctx context.Context, e *oci.Edits) error {
 	case policy.NetNSNone:
 		e.NetNS = &oci.NetNS{Kind: oci.NetNSNew}
 	case policy.NetNSContainer:
-		return w.join(ctx, e)
+		return nil // see Container.Joins
 	}
 	host, err := guest.ReadHost(guest.Places{})
 	if err != nil {
@@ -123,7 +121,7 @@ func (w guestWork) edit(ctx context.Context, e *oci.Edits) error {
 	if f.Empty() {
 		return nil
 	}
-	self, err := kernel.FindProcess(os.Getpid())
+	self, err := process.Find(os.Getpid())
 	if err != nil {
 		return err
 	}
@@ -133,44 +131,21 @@ func (w guestWork) edit(ctx context.Context, e *oci.Edits) error {
 		return err
 	}
 	e.Hooks.Args = append(e.Hooks.Args, "--guest", key)
-	w.add(e, mounts)
-	return nil
-}
-
-// add mounts files where the engine mounts none.
-func (w guestWork) add(e *oci.Edits, mounts []guest.Mount) {
 	for _, m := range mounts {
 		e.Mounts = append(e.Mounts, oci.Mount{Destination: m.Destination, Source: m.Source})
 	}
+	return nil
 }
 
-// join puts the container into the namespace of another one, and gives it that one's files.
-func (w guestWork) join(ctx context.Context, e *oci.Edits) error {
-	host, err := kernel.Open()
+// Joins is the container whose network namespace this one asks for, by the word of its annotation; ok is false for
+// none. Where that namespace is only the records tell, which a shim does not read: lanhook writes it into config.json,
+// as the last before the runtime.
+func (c Container) Joins() (word string, ok bool) {
+	req, err := c.request()
 	if err != nil {
-		return err
+		return "", false
 	}
-	defer host.Close()
-	s := netsetup.Setup{Store: w.store, Host: host, BootID: w.boot}
-	peer, err := s.Peer(ctx, w.guest.Container)
-	if err != nil {
-		return err
-	}
-	e.NetNS = &oci.NetNS{Kind: oci.NetNSPath, Path: peer.Path}
-	if peer.Guest == "" {
-		return nil
-	}
-	mounts, err := w.dir.Mounts(peer.Guest)
-	if err != nil {
-		return err
-	}
-	for _, m := range mounts {
-		// Its host name is no part of its network namespace.
-		if m.Destination != guest.HostnamePath {
-			w.add(e, []guest.Mount{m})
-		}
-	}
-	return nil
+	return strings.CutPrefix(req.NetNS, "container:")
 }
 
 // spec is what config.json says, without what an earlier edit of the same file left.

@@ -187,8 +187,8 @@ func TestGuestRefused(t *testing.T) {
 			"it has no UTS namespace",
 		},
 		{
-			"RT-09 another container that nobody knows", `{"annotations":{"io.lanhook.netns":"container:x"},` + uts + `}`, "",
-			"io.lanhook.netns=container:x: lanhook knows no such container",
+			"RT-09 another container that the rule does not list", `{"annotations":{"io.lanhook.netns":"container:x"},` + uts + `}`,
+			"[[rule]]\nmatch = {}\nnetns = [\"container:y*\"]\n", "does not allow the network namespace container:x",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

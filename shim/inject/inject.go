@@ -131,8 +131,7 @@ func hosts(n oci.NetNS) bool {
 // give depends on it, and writes only files that belong to the container; see guest. An error is that of
 // [request.ParseFor], or tells why the container cannot have what it asks for.
 func (c Container) Edits(o Options) (oci.Edits, error) {
-	engine, _ := oci.Origin(c.Dir)
-	req, err := request.ParseFor(engine, c.Annotations())
+	req, err := c.request()
 	if err != nil {
 		return oci.Edits{}, err
 	}

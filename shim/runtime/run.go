@@ -38,57 +38,67 @@ func (c call) become(env []string, file string) error {
 		}
 		return err
 	}
+	line := append([]string{runtime}, c.args...)
 	if c.creates() {
-		if err := c.prepare(runtime, chosen, cfgErr, profileErr); err != nil {
+		by, err := c.prepare(runtime, chosen, cfgErr, profileErr)
+		if err != nil {
 			return err
 		}
+		line = append(by, line...)
 	}
-	if err := syscall.Exec(runtime, append([]string{runtime}, c.args...), env); err != nil { //nolint:gosec // G204: that is what it is for
-		return fmt.Errorf("run the real runtime %s: %w", runtime, err)
+	if err := syscall.Exec(line[0], line, env); err != nil { //nolint:gosec // G204: that is what it is for
+		return fmt.Errorf("run %s: %w", line[0], err)
 	}
 	return nil
 }
 
 // prepare edits the bundle of a container that asks for something. One that asks for nothing is not touched, whatever
-// is wrong with runtime.toml; but who names a profile asks.
-func (c call) prepare(runtime string, cfg config.Config, cfgErr, profileErr error) error {
+// is wrong with runtime.toml; but who names a profile asks. by is the beginning of the command line of the program that
+// stands before the runtime, none as a rule.
+func (c call) prepare(runtime string, cfg config.Config, cfgErr, profileErr error) (by []string, err error) {
 	t, err := c.target(mannerOf(runtime))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	dir, err := filepath.Abs(t.bundle)
 	if err != nil {
-		return fmt.Errorf("find the bundle %.80q: %w", t.bundle, err)
+		return nil, fmt.Errorf("find the bundle %.80q: %w", t.bundle, err)
 	}
 	box, err := c.read(t, dir, cfg)
 	switch {
 	case err != nil:
-		return err
+		return nil, err
 	case c.profile != "" && cfgErr != nil:
-		return cfgErr
+		return nil, cfgErr
 	case profileErr != nil:
-		return profileErr
+		return nil, profileErr
 	case !box.Asks():
-		return nil
+		return nil, nil
 	case cfgErr != nil:
-		return cfgErr
+		return nil, cfgErr
 	}
 	this, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("find this program: %w", err)
+		return nil, fmt.Errorf("find this program: %w", err)
 	}
 	lanhook, err := config.FindLanhook(cfg.Lanhook, this)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	edits, err := box.Edits(inject.Options{
 		ID: t.id, Lanhook: lanhook, Policy: cfg.Policy, StateDir: cfg.StateDir, Timeout: cfg.Timeout, Defaults: cfg.Annotations,
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		_, err = box.Write(edits)
 	}
-	_, err = box.Write(edits)
-	return err
+	if word, joins := box.Joins(); joins && err == nil {
+		by = []string{lanhook, "join", "--bundle", dir}
+		if cfg.StateDir != "" {
+			by = append(by, "--state-dir", cfg.StateDir)
+		}
+		by = append(by, word)
+	}
+	return by, err
 }
 
 // read reads the container's configuration. One that is not the bundle's config.json may ask for nothing: the hook and

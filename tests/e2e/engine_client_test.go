@@ -81,7 +81,7 @@ func TestEngineClient(t *testing.T) {
 			s.lives(t, c.engine, ways)
 			s.runtime(t, s.runtimePath(t, c.engine, "runc"))
 			for _, w := range ways {
-				t.Run(w.name+" refused", func(t *testing.T) { s.refused(t, w, "runc") })
+				t.Run(w.name+" refused", func(t *testing.T) { s.refused(t, w) })
 			}
 		})
 	}

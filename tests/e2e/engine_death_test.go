@@ -18,7 +18,7 @@ func (s *site) deaths(t *testing.T, e engine, ways []way) {
 		for _, program := range runtimes() {
 			s.runtime(t, s.runtimePath(t, e, program))
 			name := w.name + " " + program + " kill "
-			t.Run(w.name+" "+program+" refused", func(t *testing.T) { s.refused(t, w, program) })
+			t.Run(w.name+" "+program+" refused", func(t *testing.T) { s.refused(t, w) })
 			if w.name != "profile" {
 				t.Run(w.name+" "+program+" mistaken", func(t *testing.T) { s.mistaken(t, w) })
 			}

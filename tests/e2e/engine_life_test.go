@@ -90,14 +90,14 @@ func (s *site) life(t *testing.T, c contender, n network) {
 
 // refused is a container that asks for what it may not have. The engine's user reads our line, unless the runtime keeps
 // the words of hooks to itself, as crun does.
-func (s *site) refused(t *testing.T, w way, program string) {
+func (s *site) refused(t *testing.T, w way) {
 	t.Helper()
 	s.unchanged(t, w, "e2e-refused")
 	output, err := w.begin("e2e-refused", "nosuch")()
 	if err == nil {
 		t.Errorf("a container starts on a network that does not exist: %s", output)
 	}
-	if want := "the policy has no network"; program == "runc" && !strings.Contains(output, want) {
+	if want := "the policy has no network"; !strings.Contains(output, want) {
 		t.Errorf("the engine does not show %q: %s", want, output)
 	}
 	w.remove(t, "e2e-refused")

@@ -56,7 +56,7 @@ func TestEnginePodman(t *testing.T) {
 		s.runtime(t, s.runtimePath(t, newEngine(t, "containerd", "1.6"), program))
 		t.Run(program+" kill process", func(t *testing.T) { s.killProcess(t, w) })
 		t.Run(program+" kill runtime", func(t *testing.T) { s.killRuntime(t, w) })
-		t.Run(program+" refused", func(t *testing.T) { s.refused(t, w, program) })
+		t.Run(program+" refused", func(t *testing.T) { s.refused(t, w) })
 		t.Run(program+" mistaken", func(t *testing.T) { s.mistaken(t, w) })
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/lanhook/lanhook/netsetup/kernel"
 	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/netsetup/process"
 	"github.com/lanhook/lanhook/policy/request"
 	"github.com/lanhook/lanhook/tests/nettest"
 )
@@ -216,7 +217,7 @@ func TestScan(t *testing.T) {
 func TestProcessEnds(t *testing.T) {
 	n := nettest.New(t)
 	c := n.Namespace(t, "container")
-	p, err := kernel.FindProcess(c.PID)
+	p, err := process.Find(c.PID)
 	if err != nil || p.PID != c.PID || !p.Alive() {
 		t.Fatalf("process %+v (%v), want it alive", p, err)
 	}
@@ -229,7 +230,7 @@ func TestProcessEnds(t *testing.T) {
 	if p.Alive() {
 		t.Error("alive after its end")
 	}
-	if _, err := kernel.FindProcess(c.PID); !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ESRCH) {
+	if _, err := process.Find(c.PID); !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ESRCH) {
 		t.Errorf("error %v, want one that says there is none", err)
 	}
 }

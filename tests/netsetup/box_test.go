@@ -16,6 +16,7 @@ import (
 	"github.com/lanhook/lanhook/netsetup"
 	"github.com/lanhook/lanhook/netsetup/kernel"
 	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/netsetup/process"
 	"github.com/lanhook/lanhook/netsetup/store"
 	"github.com/lanhook/lanhook/policy"
 	"github.com/lanhook/lanhook/policy/request"
@@ -50,7 +51,7 @@ func (b *box) container(t *testing.T, annotations ...string) netsetup.Container 
 	if err != nil {
 		t.Fatal(err)
 	}
-	process, err := kernel.FindProcess(b.PID)
+	process, err := process.Find(b.PID)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 
 	"github.com/lanhook/lanhook/netsetup"
 	"github.com/lanhook/lanhook/netsetup/guest"
-	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/netsetup/process"
 	"github.com/lanhook/lanhook/policy"
 )
 
@@ -49,7 +49,7 @@ func (b *box) made(t *testing.T, lines ...policy.Host) string {
 	return key
 }
 
-func (b *box) dir() guest.Dir { return guest.In(b.w.setup.Store, b.w.setup.BootID) }
+func (b *box) dir() guest.Dir { return guest.In(b.w.stateDir, b.w.setup.BootID) }
 
 // attachNamed attaches a container that has files.
 func (b *box) attachNamed(t *testing.T, annotations ...string) {
@@ -130,7 +130,7 @@ func (w *world) noFilesBut(t *testing.T, keep ...*box) {
 // orphan gives the files of a container, if it has any, to a process that is dead.
 func (w *world) orphan(t *testing.T, b *box) {
 	t.Helper()
-	err := b.dir().Adopt(t.Context(), guest.Key("/run/bundles/"+b.id, b.id), kernel.Process{PID: b.PID, Start: 1})
+	err := b.dir().Adopt(t.Context(), guest.Key("/run/bundles/"+b.id, b.id), process.Process{PID: b.PID, Start: 1})
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal(err)
 	}

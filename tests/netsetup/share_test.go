@@ -16,7 +16,7 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/lanhook/lanhook/netsetup"
-	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/netsetup/process"
 	"github.com/lanhook/lanhook/netsetup/store"
 )
 
@@ -215,7 +215,7 @@ func TestShared(t *testing.T) {
 		p := w.pod(t)
 		p.start(t, "a", wish)
 		path := p.container(t, wish)
-		path.ID, path.Process = path.NetNS, kernel.Process{}
+		path.ID, path.Process = path.NetNS, process.Process{}
 		if _, err := w.setup.Attach(t.Context(), path); err != nil {
 			t.Fatal(err)
 		}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/lanhook/lanhook/netsetup"
 	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/netsetup/process"
 	"github.com/lanhook/lanhook/netsetup/store"
 	"github.com/lanhook/lanhook/policy"
 	"github.com/lanhook/lanhook/tests/nettest"
@@ -53,11 +54,11 @@ func newWorld(t *testing.T, networks string) *world {
 		policyFile: filepath.Join(dir, "policy.toml"),
 		stateDir:   filepath.Join(dir, "state"),
 	}
-	boot, err := kernel.BootID()
+	boot, err := process.BootID()
 	if err != nil {
 		t.Fatal(err)
 	}
-	self, err := kernel.FindProcess(os.Getpid())
+	self, err := process.Find(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}

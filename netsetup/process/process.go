@@ -1,6 +1,8 @@
 //go:build linux
 
-package kernel
+// Package process tells processes, and boots, from those that come after them: a number of a process comes in, and what
+// names it beyond its end goes out.
+package process
 
 import (
 	"bytes"
@@ -8,6 +10,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Process names a process beyond its end: another one may get its PID, but none with the same start.
@@ -17,8 +21,8 @@ type Process struct {
 	Start uint64 `json:"start"`
 }
 
-// FindProcess reads who has a PID now. An error says fs.ErrNotExist when nobody has.
-func FindProcess(pid int) (Process, error) {
+// Find reads who has a PID now. An error says fs.ErrNotExist when nobody has.
+func Find(pid int) (Process, error) {
 	p, _, err := readProcess(pid)
 	return p, err
 }
@@ -31,7 +35,7 @@ func (p Process) Alive() bool {
 
 // readProcess reads a process and the letter of its state.
 func readProcess(pid int) (Process, string, error) {
-	raw, err := readFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	raw, err := ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return Process{}, "", fmt.Errorf("look at process %d: %w", pid, err)
 	}
@@ -60,9 +64,41 @@ func parseStat(pid int, raw []byte) (Process, string, error) {
 
 // BootID is the kernel's number of this boot, a UUID; see random(4).
 func BootID() (string, error) {
-	raw, err := readFile("/proc/sys/kernel/random/boot_id")
+	raw, err := ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return "", fmt.Errorf("read the number of this boot: %w", err)
 	}
 	return strings.TrimSpace(string(raw)), nil
+}
+
+// smallFile is more than the kernel writes into any file that [ReadFile] is for.
+const smallFile = 4096
+
+// ReadFile reads a small file of the kernel's, which comes with one read(2), without os.File: that asks up to five times
+// what kind of file it has, and hands some of them to the runtime's poller, whose thread then wakes up to find nothing.
+func ReadFile(path string) ([]byte, error) {
+	fd, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd) //nolint:errcheck // a file that was only read
+	buf := make([]byte, smallFile)
+	n, err := unix.Read(fd, buf)
+	switch {
+	case err != nil:
+		return nil, err
+	case n == len(buf):
+		return nil, fmt.Errorf("it has more than %d bytes", n-1)
+	}
+	return buf[:n], nil
+}
+
+// open opens a file again when a signal came in between; the runtime sends some.
+func open(path string) (int, error) {
+	for {
+		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if !errors.Is(err, unix.EINTR) {
+			return fd, err
+		}
+	}
 }

@@ -1,6 +1,6 @@
 //go:build linux
 
-package kernel
+package process
 
 import (
 	"errors"
@@ -46,14 +46,14 @@ func TestParseStat(t *testing.T) {
 }
 
 func TestProcess(t *testing.T) {
-	self, err := FindProcess(os.Getpid())
+	self, err := Find(os.Getpid())
 	if err != nil || !self.Alive() || self.Start == 0 {
 		t.Errorf("this process is %+v (%v), want it alive", self, err)
 	}
 	if (Process{PID: self.PID, Start: self.Start + 1}).Alive() {
 		t.Error("a process with another start is taken for it")
 	}
-	if _, err := FindProcess(math.MaxInt32); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Find(math.MaxInt32); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("error %v, want fs.ErrNotExist", err)
 	}
 	if (Process{}).Alive() {
@@ -70,7 +70,7 @@ func TestZombieIsNotAlive(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	p, err := FindProcess(cmd.Process.Pid)
+	p, err := Find(cmd.Process.Pid)
 	if err != nil || !p.Alive() {
 		t.Errorf("process %+v (%v), want it alive", p, err)
 	}
@@ -82,7 +82,7 @@ func TestZombieIsNotAlive(t *testing.T) {
 			t.Fatal("a zombie is alive")
 		}
 	}
-	if _, err := FindProcess(p.PID); err != nil {
+	if _, err := Find(p.PID); err != nil {
 		t.Errorf("the zombie is gone already: %v", err)
 	}
 	if err := cmd.Wait(); err != nil {
