@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 
 	"github.com/lanhook/lanhook/netsetup/guest"
 	"github.com/lanhook/lanhook/netsetup/store"
@@ -166,8 +167,9 @@ func (n *names) on(network string) ([]store.Record, error) {
 			list = append(list, rec)
 		}
 	}
-	slices.SortFunc(list, func(a, b store.Record) int {
-		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Container, b.Container), cmp.Compare(a.ID, b.ID))
+	sort.Slice(list, func(i, j int) bool {
+		a, b := list[i], list[j]
+		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Container, b.Container), cmp.Compare(a.ID, b.ID)) < 0
 	})
 	n.members[network] = list
 	return list, nil
@@ -261,8 +263,9 @@ func siblings(tx *store.Tx, rec store.Record) ([]store.Record, error) {
 		}
 		return r.Interfaces[0].Name
 	}
-	slices.SortFunc(all, func(a, b store.Record) int {
-		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(first(a), first(b)))
+	sort.Slice(all, func(i, j int) bool {
+		a, b := all[i], all[j]
+		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(first(a), first(b))) < 0
 	})
 	return all, err
 }
@@ -285,5 +288,5 @@ func guestOf(all []store.Record) string {
 
 // byAddress puts IPv4 first, as resolvers of old take the first line, and leaves the order as it is otherwise.
 func byAddress(addrs []netip.Addr) {
-	slices.SortStableFunc(addrs, func(a, b netip.Addr) int { return cmp.Compare(a.BitLen(), b.BitLen()) })
+	sort.SliceStable(addrs, func(i, j int) bool { return addrs[i].BitLen() < addrs[j].BitLen() })
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -72,8 +73,9 @@ type used struct {
 // overlaps refuses subnets that lie in another bridge's. In the order of address and length, a prefix comes after the
 // one that holds it, and right behind it or behind others that it holds.
 func (d *decoder) overlaps(all []used) {
-	slices.SortStableFunc(all, func(a, b used) int {
-		return cmp.Or(a.prefix.Addr().Compare(b.prefix.Addr()), cmp.Compare(a.prefix.Bits(), b.prefix.Bits()))
+	sort.SliceStable(all, func(i, j int) bool {
+		a, b := all[i].prefix, all[j].prefix
+		return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits())) < 0
 	})
 	var outer used
 	for _, u := range all {

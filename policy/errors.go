@@ -151,7 +151,7 @@ type finding struct {
 }
 
 func sortFindings(all []finding) {
-	slices.SortStableFunc(all, func(a, b finding) int { return a.at.compare(b.at) })
+	sort.SliceStable(all, func(i, j int) bool { return all[i].at.compare(all[j].at) < 0 })
 }
 
 func asErrors(all []finding) Errors {

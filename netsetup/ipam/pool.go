@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 )
 
 // free is what p hands out: its usable addresses that lie in a range and are not excluded, as spans in rising order
@@ -34,7 +35,7 @@ func join(ranges []Range, v4 bool) []span {
 			all = append(all, s)
 		}
 	}
-	slices.SortFunc(all, func(a, b span) int { return a.from.Cmp(b.from) })
+	sort.Slice(all, func(i, j int) bool { return all[i].from.Cmp(all[j].from) < 0 })
 	var out []span
 	for _, s := range all {
 		if n := len(out); n > 0 && s.from.Cmp(out[n-1].to) <= 0 {

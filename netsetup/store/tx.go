@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -197,8 +198,9 @@ func (t *Tx) ByNamespace(ns NetNS) ([]Record, error) {
 		}
 		found = append(found, r)
 	}
-	slices.SortFunc(found, func(a, b Record) int {
-		return cmp.Or(strings.Compare(a.Container, b.Container), strings.Compare(a.ID, b.ID))
+	sort.Slice(found, func(i, j int) bool {
+		a, b := found[i], found[j]
+		return cmp.Or(strings.Compare(a.Container, b.Container), strings.Compare(a.ID, b.ID)) < 0
 	})
 	return found, nil
 }

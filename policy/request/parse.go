@@ -3,6 +3,7 @@ package request
 import (
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"unicode/utf8"
 )
@@ -38,14 +39,12 @@ func ParseFor(engine string, annotations map[string]string) (Request, error) {
 	if len(p.errs) > 0 {
 		return Request{}, join(p.errs)
 	}
-	slices.SortFunc(p.req.Attachments, func(a, b Attachment) int {
-		switch {
-		case a.Key == keyNetwork:
-			return -1
-		case b.Key == keyNetwork:
-			return 1
+	all := p.req.Attachments
+	sort.Slice(all, func(i, j int) bool {
+		if all[i].Key == keyNetwork || all[j].Key == keyNetwork {
+			return all[i].Key == keyNetwork
 		}
-		return compareIfNames(a.IfName, b.IfName)
+		return compareIfNames(all[i].IfName, all[j].IfName) < 0
 	})
 	return p.req, nil
 }

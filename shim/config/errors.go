@@ -1,9 +1,8 @@
 package config
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
+	"sort"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -63,7 +62,7 @@ func errorsOf(file string, data []byte, found []finding) error {
 	if len(found) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(found, func(a, b finding) int { return cmp.Compare(a.at, b.at) })
+	sort.SliceStable(found, func(i, j int) bool { return found[i].at < found[j].at })
 	out := make(Errors, 0, len(found))
 	for _, f := range found {
 		e := &Error{File: file, Msg: oneLine(f.msg), Hint: oneLine(f.hint)}
