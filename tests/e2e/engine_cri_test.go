@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -89,20 +90,21 @@ func (c *cri) stop(t *testing.T, id string) {
 
 func (c *cri) remove(t *testing.T, id string) {
 	t.Helper()
-	for _, a := range c.run(t, "list") {
-		if a.ID != id && a.Name != id {
-			continue
+	// As the kubelet, it tries again: containerd 2 is told late that a container has ended with its shim.
+	var output string
+	if !eventually(func() bool {
+		left := false
+		for _, a := range c.run(t, "list") {
+			if a.ID == id || a.Name == id {
+				left = true
+				_, stopErrors, stopErr := try(c.client(), "cri", "stop", a.ID)
+				_, deleteErrors, deleteErr := try(c.client(), "cri", "delete", a.ID)
+				output = fmt.Sprint(stopErrors, deleteErrors, stopErr, deleteErr)
+			}
 		}
-		// As the kubelet, it tries again: containerd 2 is told late that a container has ended with its shim.
-		var stderr string
-		if !eventually(func() bool {
-			_, stopErrors, stopErr := try(c.client(), "cri", "stop", a.ID)
-			_, deleteErrors, deleteErr := try(c.client(), "cri", "delete", a.ID)
-			stderr = stopErrors + deleteErrors
-			return stopErr == nil && deleteErr == nil
-		}) {
-			t.Errorf("pod %s cannot be removed: %s", a.Name, stderr)
-		}
+		return !left
+	}) {
+		t.Errorf("pod %s cannot be removed: %s", id, output)
 	}
 	if strings.HasPrefix(c.version, "2.1") {
 		c.endShims(t)

@@ -3,10 +3,12 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -131,6 +133,7 @@ func TestEngineCtr(t *testing.T) {
 			s.engineDeaths(t, c.daemon, c.ways())
 			for _, w := range c.ways() {
 				t.Run(w.name+" kill client", func(t *testing.T) { c.killClient(t, w) })
+				t.Run(w.name+" broken runtime.toml", func(t *testing.T) { c.broken(t, w) })
 			}
 		})
 	}
@@ -168,14 +171,41 @@ func (c *containerd) killClient(t *testing.T, w way) {
 	}
 }
 
+// broken is a runtime.toml that cannot be read: what asks for a network is refused, with the place of the mistake, and
+// what asks for nothing starts as if lanhook were not there.
+func (c *containerd) broken(t *testing.T, w way) {
+	t.Helper()
+	c.unchanged(t, w, "e2e-broken", "e2e-plain")
+	good, err := os.ReadFile("/etc/lanhook/runtime.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { write(t, "/etc/lanhook/runtime.toml", string(good)) })
+	write(t, "/etc/lanhook/runtime.toml", "version = 1\ncolour = \"red\"\n")
+	output, err := w.begin("e2e-broken", "lan")()
+	if want := "/etc/lanhook/runtime.toml:2:1"; err == nil || !strings.Contains(output, want) {
+		t.Errorf("a container that asks for a network: error %v and %q, want %q", err, output, want)
+	}
+	w.remove(t, "e2e-broken")
+	args := slices.DeleteFunc(w.contender.(*ctr).args("e2e-plain", "lan"), func(arg string) bool {
+		return arg == "--annotation" || strings.HasPrefix(arg, "io.lanhook.")
+	})
+	c.ctr(t, args...)
+	c.gone(t)
+	w.remove(t, "e2e-plain")
+}
+
 // endShims ends shims that watch nothing. Now and then containerd forgets one after something was killed, or leaves it to
 // end by itself, which takes it ten seconds. That is not ours to mend.
 func (c *containerd) endShims(t *testing.T) {
 	t.Helper()
 	for _, pid := range pidsOf(t, "containerd-shim") {
 		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-		if err == nil && len(children) == 0 {
-			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended meanwhile
+		if err != nil || len(children) > 0 {
+			continue
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			t.Errorf("kill a forgotten shim: %v", err)
 		}
 	}
 }

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -44,11 +45,15 @@ func profileText() string {
 const (
 	dockerKey   = "io.lanhook.network"
 	dockerRoute = ",default-route=true"
+	// dockerBridge is the address of Docker's bridge, where it has one.
+	dockerBridge = "10.66.0.1/24"
+	// containerdSocket is the machine's containerd. Without it in its settings, dockerd starts one of its own.
+	containerdSocket = "/run/containerd/containerd.sock"
 )
 
-// startDocker starts dockerd without anything that would change the host: no firewall, no forwarding, and its bridge only
-// where key and value ask for it.
-func (s *site) startDocker(t *testing.T, e engine, key, value string) *daemon {
+// startDocker starts dockerd without anything that would change the host: no firewall, no forwarding. Whether it has a
+// bridge, and whose containerd, is for settings to say.
+func (s *site) startDocker(t *testing.T, e engine, settings map[string]any) *daemon {
 	t.Helper()
 	runtimes := map[string]any{"lanhook": map[string]any{"path": runtimeName}}
 	for name := range profiles() {
@@ -56,15 +61,15 @@ func (s *site) startDocker(t *testing.T, e engine, key, value string) *daemon {
 			"path": runtimeName, "runtimeArgs": []string{"--lanhook-profile=" + name},
 		}
 	}
-	config := encode(t, map[string]any{
-		key: value, "iptables": false, "ip6tables": false, "ip-forward": false, "userland-proxy": false,
-		"cgroup-parent": os.Getenv(group), "runtimes": runtimes,
-		"exec-opts": []string{"native.cgroupdriver=cgroupfs"}, "containerd": "/run/containerd/containerd.sock",
-	})
+	config := map[string]any{
+		"iptables": false, "ip6tables": false, "ip-forward": false, "userland-proxy": false,
+		"cgroup-parent": os.Getenv(group), "exec-opts": []string{"native.cgroupdriver=cgroupfs"}, "runtimes": runtimes,
+	}
+	maps.Copy(config, settings)
 	if err := makeDirs("/etc/docker"); err != nil {
 		t.Fatal(err)
 	}
-	write(t, "/etc/docker/daemon.json", string(config))
+	write(t, "/etc/docker/daemon.json", string(encode(t, config)))
 	cli := newEngine(t, "docker-cli", "").program("docker")
 	d := s.start(t, e, "dockerd", func() error {
 		_, stderr, err := try(cli, "version")
@@ -151,7 +156,7 @@ func TestEngineDocker(t *testing.T) {
 			s := newSite(t)
 			s.startContainerd(t, version.containerd)
 			e := newEngine(t, "docker", version.docker)
-			d := s.startDocker(t, e, "bridge", "none")
+			d := s.startDocker(t, e, map[string]any{"bridge": "none", "containerd": containerdSocket})
 			ways := s.dockerWays(t, e)
 			s.lives(t, e, ways)
 			s.deaths(t, e, ways)
@@ -161,34 +166,46 @@ func TestEngineDocker(t *testing.T) {
 }
 
 // TestEngineDockerNetwork has Docker's own network in the container. Docker 20.10 makes it before our hook is called, 29
-// after it: there our interface is in the way when it is called eth0.
+// after it: there our interface is in the way when it is called eth0. lanhook has to know Docker by where containerd
+// keeps its bundles, be it a containerd of its own or the machine's.
 func TestEngineDockerNetwork(t *testing.T) {
 	for _, version := range dockerVersions() {
-		t.Run(version.docker, func(t *testing.T) {
-			s := newSite(t)
-			s.startContainerd(t, version.containerd)
-			e := newEngine(t, "docker", version.docker)
-			s.runtime(t, s.runtimePath(t, e, "runc"))
-			// Docker leaves its bridge. What is left of ours beside it is seen when the site goes.
-			t.Cleanup(func() { run(t, "ip", "link", "del", "docker0") })
-			s.startDocker(t, e, "bip", "10.66.0.1/24")
-			d := s.dockerWays(t, e)[0].contender.(*docker)
-			id := d.docker(t, "run", "--detach", "--name", "e2e-network", "--security-opt", "seccomp=unconfined",
-				"--runtime", "lanhook-plain", "busybox:e2e")
-			c := s.attached(t, id)
-			if name := c.Interfaces[0].Name; name != "lan0" {
-				t.Errorf("the interface in Docker is %s, want lan0", name)
-			}
-			networks()[0].pings(t, c, d.exec(t, id))
-			d.exec(t, id)("/bin/ping", "-c", "1", "-W", "3", "10.66.0.1")
-			route := d.docker(t, "exec", id, "/bin/ip", "route")
-			if !strings.Contains(route, "default via 10.66.0.1") {
-				t.Errorf("Docker's default route is not there:\n%s", route)
-			}
-			d.restart(t, id)
-			networks()[0].pings(t, s.attached(t, id), d.exec(t, id))
-			d.remove(t, id)
-			s.gone(t)
-		})
+		for _, owner := range []string{"own", "machine"} {
+			t.Run(version.docker+" containerd "+owner, func(t *testing.T) {
+				s := newSite(t)
+				e := newEngine(t, "docker", version.docker)
+				s.runtime(t, s.runtimePath(t, e, "runc"))
+				// Docker leaves its bridge. What is left of ours beside it is seen when the site goes.
+				t.Cleanup(func() { run(t, "ip", "link", "del", "docker0") })
+				if owner == "own" {
+					t.Setenv("PATH", newEngine(t, "containerd", version.containerd).dir+":"+os.Getenv("PATH"))
+					s.startDocker(t, e, map[string]any{"bip": dockerBridge})
+				} else {
+					s.startContainerd(t, version.containerd)
+					s.startDocker(t, e, map[string]any{"bip": dockerBridge, "containerd": containerdSocket})
+				}
+				s.dockerNetwork(t, s.dockerWays(t, e)[0].contender.(*docker))
+			})
+		}
 	}
+}
+
+func (s *site) dockerNetwork(t *testing.T, d *docker) {
+	t.Helper()
+	id := d.docker(t, "run", "--detach", "--security-opt", "seccomp=unconfined", "--runtime", "lanhook-plain",
+		"busybox:e2e")
+	c := s.attached(t, id)
+	if name := c.Interfaces[0].Name; name != "lan0" {
+		t.Errorf("the interface in Docker is %s, want lan0", name)
+	}
+	gateway, _, _ := strings.Cut(dockerBridge, "/")
+	networks()[0].pings(t, c, d.exec(t, id))
+	d.exec(t, id)("/bin/ping", "-c", "1", "-W", "3", gateway)
+	if route := d.docker(t, "exec", id, "/bin/ip", "route"); !strings.Contains(route, "default via "+gateway) {
+		t.Errorf("Docker's default route is not there:\n%s", route)
+	}
+	d.restart(t, id)
+	networks()[0].pings(t, s.attached(t, id), d.exec(t, id))
+	d.remove(t, id)
+	s.gone(t)
 }

@@ -8,9 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"runtime"
 	"testing"
 )
@@ -76,33 +74,7 @@ func layerOf(t *testing.T, root string) []byte {
 	t.Helper()
 	var layer bytes.Buffer
 	archive := tar.NewWriter(&layer)
-	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || path == root {
-			return err
-		}
-		info, err := entry.Info()
-		if err != nil {
-			return err
-		}
-		target, _ := os.Readlink(path)
-		header, err := tar.FileInfoHeader(info, target)
-		if err != nil {
-			return err
-		}
-		if header.Name, err = filepath.Rel(root, path); err != nil {
-			return err
-		}
-		if err = archive.WriteHeader(header); err != nil || !info.Mode().IsRegular() {
-			return err
-		}
-		data, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		_, err = archive.Write(data)
-		return err
-	})
-	if err != nil {
+	if err := archive.AddFS(os.DirFS(root)); err != nil {
 		t.Fatal(err)
 	}
 	if err := archive.Close(); err != nil {

@@ -92,7 +92,7 @@ func names(t *testing.T, folder string) []string {
 func (s *site) clear(t *testing.T) {
 	t.Helper()
 	if t.Failed() {
-		endAll()
+		endAll(t)
 	}
 	data, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
@@ -114,12 +114,16 @@ func (s *site) clear(t *testing.T) {
 }
 
 // endAll kills every process of the private host but its first one and the tests.
-func endAll() {
+func endAll(t *testing.T) {
+	t.Helper()
 	paths, _ := filepath.Glob("/proc/[0-9]*")
 	for _, path := range paths {
 		pid, err := strconv.Atoi(filepath.Base(path))
-		if err == nil && private() && pid != 1 && pid != os.Getpid() {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
+		if err != nil || !private() || pid == 1 || pid == os.Getpid() {
+			continue
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			t.Errorf("kill what is left: %v", err)
 		}
 	}
 	eventually(func() bool {
@@ -267,8 +271,7 @@ func (d *daemon) stop(t *testing.T) {
 	case <-d.ended:
 	case <-time.After(patience):
 		t.Errorf("%s does not stop", d.args[0])
-		_ = d.command.Process.Kill()
-		<-d.ended
+		d.kill9(t)
 	}
 }
 
