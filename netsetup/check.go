@@ -29,7 +29,7 @@ func (s *Setup) Check(ctx context.Context, rec store.Record) ([]Drift, error) {
 		return []Drift{{What: "the detach is under way or was cut off; lanhook gc finishes what was cut off"}}, nil
 	case store.Attached:
 	}
-	if len(rec.Interfaces) == 0 {
+	if len(rec.Interfaces)+len(rec.Joined) == 0 {
 		return nil, nil // there is nothing that could differ, and its namespace may be the host's
 	}
 	ns, err := s.open(rec)
