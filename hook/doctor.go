@@ -128,7 +128,7 @@ func (a *app) stateFinding() engine.Finding {
 		f.Level, f.Means = engine.OK, a.stateDir+" is not there yet"
 	case err != nil:
 		f.Means, f.Do = fmt.Sprintf("%s cannot be looked at: %s", a.stateDir, err), "run lanhook doctor as root"
-	case st.Type != unix.TMPFS_MAGIC && st.Type != unix.RAMFS_MAGIC:
+	case uint32(st.Type) != unix.TMPFS_MAGIC && uint32(st.Type) != unix.RAMFS_MAGIC: //nolint:gosec // G115: a signed word on 32 bits
 		f.Means = a.stateDir + " is not on a tmpfs: it outlives the boot, and each attach waits for the disk"
 		f.Do = "take the default, /run/lanhook, or mount a tmpfs there"
 	default:
