@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"github.com/lanhook/lanhook/netsetup"
 	"github.com/lanhook/lanhook/netsetup/process"
 	"github.com/lanhook/lanhook/netsetup/store"
+	"github.com/lanhook/lanhook/tests/nettest"
 )
 
 // pod is a namespace that several containers share, and that somebody else keeps who asks for nothing.
@@ -99,10 +101,17 @@ func (p *pod) shows(t *testing.T, want ...string) {
 	}
 }
 
-// unchanged gives a function that fails the test unless the pod's namespace is as it is now.
+// unchanged gives a function that fails the test unless the pod's namespace is as it is now, when the kernel has given
+// eth0 its link-local address and made its routes.
 func (p *pod) unchanged(t *testing.T) func() {
 	t.Helper()
-	before := p.Snapshot(t)
+	local := regexp.MustCompile(`(?m)^route fe80:\S+/128 via <nil> on eth0 `)
+	given := regexp.MustCompile(`(?m)^route fd77:\S+/128 via <nil> on eth0 `)
+	var before string
+	nettest.Eventually(t, "eth0 is ready", func() bool {
+		before = p.Snapshot(t)
+		return local.MatchString(before) && given.MatchString(before)
+	})
 	return func() {
 		t.Helper()
 		same(t, before, p.Space)

@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,6 +46,9 @@ type Net struct {
 	Neighbour *Space
 }
 
+// canary6 is an address of somebody else's on the host.
+const canary6 = "2001:2::1"
+
 // New makes a network for one test and takes it down when the test ends. Before, it fails the test when the host is not
 // what it was when New returned; see [Space.Remember]. Without the right to make namespaces the test is skipped.
 func New(t testing.TB) *Net {
@@ -59,6 +63,11 @@ func New(t testing.TB) *Net {
 		AddAddress(t, PeerName, PeerPrefix6())
 	})
 	n.Host.Do(t, func() { canaries(t) })
+	// The kernel makes the local route of an IPv6 address when it finds the time (addrconf_dad_work), much later than the
+	// address on a machine that is busy.
+	Eventually(t, "the foreign address has its route", func() bool {
+		return strings.Contains(n.Host.Snapshot(t), "route "+canary6+"/128 ")
+	})
 	n.Host.Remember(t)
 	return n
 }
@@ -102,7 +111,7 @@ func canaries(t testing.TB) {
 		check(t, "bring up "+name, netlink.LinkSetUp(must(t, linkByName(name))))
 	}
 	AddAddress(t, CanaryVeth, netip.MustParsePrefix("198.18.0.1/24"))
-	AddAddress(t, CanaryVeth, netip.MustParsePrefix("2001:2::1/64"))
+	AddAddress(t, CanaryVeth, netip.MustParsePrefix(canary6+"/64"))
 	_, dst, _ := net.ParseCIDR("198.19.0.0/16")
 	check(t, "add a foreign route", netlink.RouteAdd(&netlink.Route{Dst: dst, Gw: net.IPv4(198, 18, 0, 2)}))
 	if nft, err := exec.LookPath("nft"); err == nil {
