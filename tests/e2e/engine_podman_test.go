@@ -55,8 +55,21 @@ func TestEnginePodman(t *testing.T) {
 	for _, program := range runtimes() {
 		s.runtime(t, s.runtimePath(t, newEngine(t, "containerd", "1.6"), program))
 		t.Run(program+" kill process", func(t *testing.T) { s.killProcess(t, w) })
+		t.Run(program+" kill monitor", func(t *testing.T) { s.killMonitor(t, w) })
 		t.Run(program+" kill runtime", func(t *testing.T) { s.killRuntime(t, w) })
 		t.Run(program+" refused", func(t *testing.T) { s.refused(t, w) })
 		t.Run(program+" mistaken", func(t *testing.T) { s.mistaken(t, w) })
 	}
+}
+
+// killMonitor ends conmon and then the container: nobody is left to call poststop.
+func (s *site) killMonitor(t *testing.T, c contender) {
+	t.Helper()
+	s.unchanged(t, c, "e2e-monitor")
+	pid := s.attached(t, c.start(t, "e2e-monitor", "apps")).PID
+	kill(t, parent(t, pid))
+	kill(t, pid)
+	s.freed(t, false)
+	c.remove(t, "e2e-monitor")
+	s.gone(t)
 }
