@@ -24,7 +24,6 @@ func containerdConfig(e engine) string {
 }
 
 const configVersion2 = `version = 2
-disabled_plugins = ["io.containerd.internal.v1.opt"]
 
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = %q
@@ -35,7 +34,6 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
 %s`
 
 const configVersion3 = `version = 3
-disabled_plugins = ["io.containerd.internal.v1.opt"]
 
 [plugins."io.containerd.cri.v1.images".pinned_images]
   sandbox = %q

@@ -20,7 +20,7 @@ import (
 // .ci/engines.txt, start containers with lanhook as it is installed. They share the private host with the other tests
 // of this package, which is why they are in it.
 
-// site is the private host as engines see it: lanhook is in /usr/local, and /etc and /var/lib are the host's own. The
+// site is the private host as engines see it: lanhook is in /usr/local, and /etc, /opt and /var/lib are the host's own. The
 // engines have their files where they have them on every machine, since lanhook knows them by that.
 type site struct {
 	*host
@@ -47,6 +47,7 @@ func newSite(t *testing.T) *site {
 	}
 	s.mount(t, "overlay", "/etc", "overlay", 0, "lowerdir=/etc,upperdir="+upper+",workdir="+work)
 	s.mount(t, "tmpfs", "/var/lib", "tmpfs", 0, "mode=755")
+	s.mount(t, "tmpfs", "/opt", "tmpfs", 0, "mode=755")
 	s.mount(t, filepath.Dir(filepath.Dir(h.bin)), "/usr/local", "", syscall.MS_BIND, "")
 	t.Cleanup(func() {
 		s.clear(t)
