@@ -57,7 +57,7 @@ func (s *Setup) Peer(ctx context.Context, word string) (Peer, error) {
 		return Peer{}, &peerError{word, fmt.Sprintf("container %s does not run", found[0].Container), "start it first"}
 	}
 	for _, rec := range running {
-		if !sameContainer(rec, running[0]) {
+		if !sameContainer(&rec, &running[0]) {
 			return Peer{}, &peerError{word, "this stands for more than one container", "give the whole id; " + known}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sort"
+	"strings"
 
 	"github.com/lanhook/lanhook/netsetup/guest"
 	"github.com/lanhook/lanhook/netsetup/store"
@@ -21,9 +22,29 @@ import (
 // reader is a container whose hosts file is to be written.
 type reader struct {
 	// key names its guest files.
-	key    string
-	own    guest.Entry
-	others []guest.Entry
+	key string
+	rec store.Record
+	own guest.Entry
+	// networks are all on its networks, itself among them. Readers of the same networks have one list together: with a
+	// thousand containers, one for each would be a million entries.
+	networks []neighbour
+}
+
+// neighbour is a record on some networks, and the names and addresses by which it is found there.
+type neighbour struct {
+	rec   store.Record
+	entry guest.Entry
+}
+
+// others are all that the container finds by name.
+func (r reader) others() []guest.Entry {
+	entries := make([]guest.Entry, 0, len(r.networks))
+	for i := range r.networks {
+		if !sameContainer(&r.networks[i].rec, &r.rec) {
+			entries = append(entries, r.networks[i].entry)
+		}
+	}
+	return entries
 }
 
 func (s *Setup) guests() guest.Dir { return guest.In(s.Store.Dir(), s.BootID) }
@@ -81,8 +102,8 @@ func (s *Setup) named(ctx context.Context, keys []string) (map[string]bool, erro
 	return found, err
 }
 
-// writeHosts writes the hosts files of the records' containers and of all on their networks. The first error is that of
-// the containers themselves.
+// writeHosts writes the hosts files of the records' containers, which come first, and of all on their networks, as many
+// as there is time for. The first error is that of the containers themselves.
 func (s *Setup) writeHosts(ctx context.Context, of []store.Record) (own, others error) {
 	release, err := s.guests().Lock(ctx)
 	if err != nil {
@@ -98,12 +119,24 @@ func (s *Setup) writeHosts(ctx context.Context, of []store.Record) (own, others 
 	if err != nil {
 		return err, nil
 	}
+	return s.rewrite(ctx, readers, mine)
+}
+
+// rewrite writes hosts files, as many as there is time for.
+func (s *Setup) rewrite(ctx context.Context, readers []reader, mine map[string]bool) (own, others error) {
 	for _, r := range readers {
-		err := s.guests().Rewrite(r.key, r.own, r.others)
+		late := context.Cause(ctx)
+		err := late
+		if err == nil {
+			err = s.guests().Rewrite(r.key, r.own, r.others())
+		}
 		if mine[r.key] {
 			own = errors.Join(own, err)
-		} else {
-			others = errors.Join(others, err)
+			continue
+		}
+		others = errors.Join(others, err)
+		if late != nil {
+			break
 		}
 	}
 	if own != nil {
@@ -115,7 +148,7 @@ func (s *Setup) writeHosts(ctx context.Context, of []store.Record) (own, others 
 // readers are the containers of records and all on their networks, as far as they have guest files. The keys of the
 // former are noted in mine.
 func (s *Setup) readers(tx *store.Tx, of []store.Record, mine map[string]bool) ([]reader, error) {
-	book := names{boot: s.BootID, tx: tx, members: map[string][]store.Record{}}
+	book := names{boot: s.BootID, tx: tx, members: map[string][]store.Record{}, lists: map[string][]neighbour{}}
 	all := slices.Clone(of)
 	for _, rec := range of {
 		for _, network := range rec.Names {
@@ -142,11 +175,12 @@ func (s *Setup) readers(tx *store.Tx, of []store.Record, mine map[string]bool) (
 	return out, nil
 }
 
-// names is what the records say about names, each network read once.
+// names is what the records say about names, each network read once, and each list of networks made once.
 type names struct {
 	boot    string
 	tx      *store.Tx
 	members map[string][]store.Record
+	lists   map[string][]neighbour
 }
 
 // on are the records on a network, the oldest first: of two containers of one name the older one has it.
@@ -178,7 +212,7 @@ func (n *names) on(network string) ([]store.Record, error) {
 // reader is what the hosts file of a record's container is to say; without a key when it has none.
 func (n *names) reader(rec store.Record) (reader, error) {
 	all, err := siblings(n.tx, rec)
-	r := reader{key: guestOf(all)}
+	r := reader{key: guestOf(all), rec: rec}
 	if err != nil || r.key == "" {
 		return r, err
 	}
@@ -197,34 +231,38 @@ func (n *names) reader(rec store.Record) (reader, error) {
 		}
 	}
 	byAddress(r.own.Addrs)
-	r.others, err = n.others(rec, networks)
+	r.networks, err = n.neighbours(networks)
 	return r, err
 }
 
-// others are all that a container finds on networks, each with its addresses there.
-func (n *names) others(rec store.Record, networks []string) ([]guest.Entry, error) {
-	var list []store.Record
+// neighbours are all on networks, each with its addresses there.
+func (n *names) neighbours(networks []string) ([]neighbour, error) {
+	key := strings.Join(networks, "\x00")
+	if list, ok := n.lists[key]; ok {
+		return list, nil
+	}
+	var list []neighbour
+	seen := map[store.Ref]bool{}
 	for _, network := range networks {
 		members, err := n.on(network)
 		if err != nil {
 			return nil, err
 		}
 		for _, m := range members {
-			if !sameContainer(m, rec) && !slices.ContainsFunc(list, func(o store.Record) bool { return o.Ref() == m.Ref() }) {
-				list = append(list, m)
+			if seen[m.Ref()] {
+				continue
 			}
+			seen[m.Ref()] = true
+			addrs, err := n.addresses(m, networks)
+			if err != nil {
+				return nil, err
+			}
+			byAddress(addrs)
+			list = append(list, neighbour{m, guest.Entry{Addrs: addrs, Names: guest.Names(m.Workload, m.Container)}})
 		}
 	}
-	var entries []guest.Entry
-	for _, o := range list {
-		addrs, err := n.addresses(o, networks)
-		if err != nil {
-			return nil, err
-		}
-		byAddress(addrs)
-		entries = append(entries, guest.Entry{Addrs: addrs, Names: guest.Names(o.Workload, o.Container)})
-	}
-	return entries, nil
+	n.lists[key] = list
+	return list, nil
 }
 
 // addresses are those of a record, and those that it shares with others of its namespace. With networks only those on
@@ -256,7 +294,7 @@ func (n *names) addresses(rec store.Record, networks []string) ([]netip.Addr, er
 // that was done.
 func siblings(tx *store.Tx, rec store.Record) ([]store.Record, error) {
 	all, err := tx.ByContainer(rec.Container)
-	all = slices.DeleteFunc(all, func(o store.Record) bool { return !sameContainer(o, rec) })
+	all = slices.DeleteFunc(all, func(o store.Record) bool { return !sameContainer(&o, &rec) })
 	first := func(r store.Record) string {
 		if len(r.Interfaces) == 0 {
 			return ""
@@ -271,7 +309,7 @@ func siblings(tx *store.Tx, rec store.Record) ([]store.Record, error) {
 }
 
 // sameContainer compares by id and namespace, since an id is one engine's only.
-func sameContainer(a, b store.Record) bool {
+func sameContainer(a, b *store.Record) bool {
 	return a.Container == b.Container && a.BootID == b.BootID && a.NetNS.Cookie == b.NetNS.Cookie &&
 		a.NetNS.Inode == b.NetNS.Inode
 }
