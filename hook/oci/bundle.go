@@ -88,10 +88,15 @@ func readError(file string, err error) error {
 	return e
 }
 
-// ParseBundle reads the text of a config.json, which messages call file. Otherwise it is as [ReadBundle].
+// ParseBundle reads the text of a config.json, which messages call file. One with a key that runtimes read differently
+// is an error too. Otherwise it is as [ReadBundle].
 func ParseBundle(file string, data []byte) (Bundle, error) {
 	e := &Error{Doing: "read the bundle's " + file}
 	if e.Why = object(data); e.Why != "" {
+		return Bundle{}, e
+	}
+	if err := unambiguous(data); err != nil {
+		e.Why = err.Error()
 		return Bundle{}, e
 	}
 	var c struct {
@@ -133,6 +138,22 @@ func ParseBundle(file string, data []byte) (Bundle, error) {
 		}
 	}
 	return b, nil
+}
+
+// unambiguous refuses a config.json in which what is read here stands twice, or in upper case: crun takes the first key
+// of that very name, runc and encoding/json all of them, and a null takes away what stood before. A container would start
+// without what it asks for, or with more.
+func unambiguous(data []byte) error {
+	all, err := members(data)
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"annotations", "hooks", "hostname", "linux", "mounts", "root"} {
+		if _, _, err := one(all, name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 var errNotRegular = errors.New("it is not a regular file")

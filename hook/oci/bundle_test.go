@@ -69,6 +69,10 @@ func TestReadBundleRefuses(t *testing.T) {
 		{"annotations of another type", `{"annotations":{"a":1}}`, `is not a text`},
 		{"namespaces of another type", `{"linux":{"namespaces":{}}}`, `the value of "linux.namespaces" is not a list`},
 		{"two network namespaces", `{"linux":{"namespaces":[{"type":"network"},{"type":"network","path":"/x"}]}}`, "it has two network namespaces"},
+		{"annotations twice", `{"annotations":{},"annotations":{"io.lanhook.network":"lan"}}`, `it has "annotations" beside or instead of`},
+		{"annotations taken away", `{"annotations":{"io.lanhook.network":"lan"},"annotations":null}`, `it has "annotations" beside or instead of`},
+		{"annotations in upper case", `{"Annotations":{"io.lanhook.network":"lan"}}`, `it has "Annotations" beside or instead of "annotations"`},
+		{"linux twice", `{"linux":{"namespaces":[{"type":"network"}]},"linux":{}}`, `it has "linux" beside or instead of`},
 		{"too long", strings.Repeat(" ", 16<<20+1), "it is longer than 16777216 bytes"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
