@@ -31,6 +31,8 @@ type draft struct {
 	member bool
 	// reads says that the container has guest files by another record of its.
 	reads bool
+	// first says that no other container of the namespace has a record.
+	first bool
 	// dry is true for a plan that is only shown.
 	dry bool
 	// asked are the records of the same workload that were looked at, and live.
@@ -147,7 +149,8 @@ func (d *draft) newRecord() store.Record {
 		Created:   time.Now().UTC().Truncate(time.Second),
 		Guest:     d.container.Guest,
 		Joined:    d.joined,
-		Sandbox:   d.container.Sandbox,
+		// A pod begins with its sandbox. One that comes later may say what it will: with its end nothing of others ends.
+		Sandbox: d.container.Sandbox && d.first,
 	}
 	if d.ns != nil {
 		id := d.ns.Identity()

@@ -338,6 +338,32 @@ func TestSandbox(t *testing.T) {
 	p.over(t)
 }
 
+// TestLateSandbox: the annotation that makes a sandbox is anybody's where the engine is not known. Who joins another
+// container's namespace takes nothing from it by that.
+func TestLateSandbox(t *testing.T) {
+	for name, wish := range map[string]string{
+		"that shares":              "network=lan",
+		"with its own":             "network.eth1=apps",
+		"that asks for no network": "netns=container:a",
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, lan+apps)
+			p := w.pod(t)
+			p.start(t, "a", "network=lan,ip=10.77.0.9,ip=fd77::9")
+			late := p.run(t, "b").container(t, wish)
+			late.Sandbox = true
+			if _, err := w.setup.Attach(t.Context(), late); err != nil {
+				t.Fatal(err)
+			}
+			p.stop(t, "b")
+			p.shows(t, "a eth0")
+			p.reachesNeighbour(t)
+			p.stop(t, "a")
+			p.over(t)
+		})
+	}
+}
+
 // Containers whose poststop does not come.
 func TestSharedLost(t *testing.T) {
 	const wish = "network=lan,ip=10.77.0.9,ip=fd77::9"
