@@ -101,7 +101,8 @@ func ownNames(asked, configured string) []string {
 const shortID = 12
 
 // Names are the names by which other containers find one: its workload's, the last part of that where engines put a
-// namespace or a pod before it, and its id as engines show it. What cannot be a host name is left out.
+// namespace or a pod before it, and its id as engines show it. What cannot be a host name is left out, and what every
+// host takes for its own: who connects to localhost, in whatever form, means nobody else.
 func Names(workload, id string) []string {
 	candidates := []string{workload, workload[strings.LastIndexByte(workload, '/')+1:], id}
 	if len(id) == 64 && strings.Trim(id, "0123456789abcdef") == "" {
@@ -109,11 +110,20 @@ func Names(workload, id string) []string {
 	}
 	var out []string
 	for _, c := range candidates {
-		if isName(c) && !slices.ContainsFunc(out, func(o string) bool { return strings.EqualFold(o, c) }) {
+		if isName(c) && !isLocal(c) && !slices.ContainsFunc(out, func(o string) bool { return strings.EqualFold(o, c) }) {
 			out = append(out, c)
 		}
 	}
 	return out
+}
+
+// isLocal says whether a name is one of localhost's: RFC 6761 section 6.3, and what distributions have in /etc/hosts
+// besides.
+func isLocal(s string) bool {
+	s = strings.ToLower(s)
+	return slices.Contains([]string{"localhost", "localhost4", "localhost6", "ip6-localhost", "ip6-loopback"}, s) ||
+		strings.HasSuffix(s, ".localhost") || strings.HasPrefix(s, "localhost.") ||
+		strings.HasPrefix(s, "localhost4.") || strings.HasPrefix(s, "localhost6.")
 }
 
 // isName says whether a word can be a name in a hosts file. What resolvers take for an address is none: those end in a

@@ -169,6 +169,10 @@ func TestNames(t *testing.T) {
 		{"web 1\n192.0.2.1 bank", "-c", nil},
 		{"", "", nil},
 		{".", "..", nil},
+		{"localhost", "LocalHost", nil},
+		{"shop/localhost.localdomain", "db.localhost", nil},
+		{"ip6-loopback", "localhost4.localdomain4", nil},
+		{"localhosts", "c1", []string{"localhosts", "c1"}},
 	} {
 		t.Run(test.workload, func(t *testing.T) {
 			if diff := cmp.Diff(test.want, Names(test.workload, test.id)); diff != "" {
