@@ -17,16 +17,19 @@ import (
 // joinTimeout bounds the look for a container that another one joins.
 const joinTimeout = 10 * time.Second
 
-// join is «lanhook join --bundle DIR WORD RUNTIME ARG…», into which lanhook-runtime turns for a container that asks for
-// the network namespace of another: where that is only the records tell. It writes the namespace into config.json, with
-// the files that the other container reads, and turns into the real runtime, still the same process. It comes back only
-// when something failed.
+// join is «lanhook join --bundle DIR [--state-dir DIR] [--log FILE --log-format FORMAT] WORD RUNTIME ARG…», into which
+// lanhook-runtime turns for a container that asks for the network namespace of another: where that is only the records
+// tell. It writes the namespace into config.json, with the files that the other container reads, and turns into the real
+// runtime, still the same process. It comes back only when something failed.
 func (a *app) join(args, env []string) int {
 	flags := pflag.NewFlagSet("join", pflag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.SetInterspersed(false)
 	flags.StringVar(&a.stateDir, "state-dir", defaultStateDir, "")
 	bundle := flags.String("bundle", "", "")
+	var log oci.Log
+	flags.StringVar(&log.Path, "log", "", "")
+	flags.StringVar(&log.Format, "log-format", "", "")
 	const least = 2
 	if err := flags.Parse(args); err != nil || flags.NArg() < least || !filepath.IsAbs(flags.Arg(1)) {
 		return a.report("join", &usageError{
@@ -38,7 +41,21 @@ func (a *app) join(args, env []string) int {
 	if err == nil {
 		err = fmt.Errorf("run the real runtime %s: %w", line[0], syscall.Exec(line[0], line, env)) //nolint:gosec // G204: it is what lanhook-runtime found
 	}
-	return a.report("join", err)
+	return a.reportJoin(log, err)
+}
+
+// reportJoin says what is wrong on stderr as every command does, and on one line in the runtime's log: containerd shows
+// its user nothing else.
+func (a *app) reportJoin(log oci.Log, err error) int {
+	code := a.report("join", err)
+	text := "lanhook: join: " + oneLine(err)
+	if hint := hintOf(err); hint != "" {
+		text += " (" + hint + ")"
+	}
+	if logErr := log.Append(text, time.Now()); logErr != nil {
+		fmt.Fprintf(a.stderr, "lanhook: join: write %s: %v\n", log.Path, logErr)
+	}
+	return code
 }
 
 // joinBundle edits a bundle.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/lanhook/lanhook/hook/oci"
 )
 
 // Runtimes take their arguments in two manners:
@@ -35,8 +37,8 @@ type call struct {
 	args []string
 	// profile is the value of --lanhook-profile, "" for none.
 	profile string
-	// log and format are the values of --log and --log-format.
-	log, format string
+	// log is what --log and --log-format say.
+	log oci.Log
 	// command is the runtime's command, "" for none, and rest what stands behind it.
 	command string
 	rest    []string
@@ -108,9 +110,9 @@ func parse(args []string) (call, error) {
 			c.profile = o.value
 			continue
 		case "log":
-			c.log = o.value
+			c.log.Path = o.value
 		case "log-format":
-			c.format = o.value
+			c.log.Format = o.value
 		}
 		c.args = append(c.args, args[from:i+1]...)
 	}

@@ -53,7 +53,7 @@ func TestParse(t *testing.T) {
 			if !slices.Equal(got.args, args) {
 				t.Errorf("args %q, want %q", got.args, args)
 			}
-			if got.command != tt.command || got.profile != tt.profile || got.log != tt.log || got.format != tt.format {
+			if got.command != tt.command || got.profile != tt.profile || got.log.Path != tt.log || got.log.Format != tt.format {
 				t.Errorf("got %+v", got)
 			}
 		})
@@ -159,8 +159,8 @@ func FuzzArguments(f *testing.F) {
 		if global.Parse(args) != nil {
 			return
 		}
-		if c.command != global.Arg(0) || c.log != *log {
-			t.Fatalf("%q: got command %q, log %q; want %q, %q", args, c.command, c.log, global.Arg(0), *log)
+		if c.command != global.Arg(0) || c.log.Path != *log {
+			t.Fatalf("%q: got command %q, log %q; want %q, %q", args, c.command, c.log.Path, global.Arg(0), *log)
 		}
 		if !c.creates() {
 			return

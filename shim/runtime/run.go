@@ -96,6 +96,10 @@ func (c call) prepare(runtime string, cfg config.Config, cfgErr, profileErr erro
 		if cfg.StateDir != "" {
 			by = append(by, "--state-dir", cfg.StateDir)
 		}
+		// What is wrong with the other container is told where the engine looks for it.
+		if c.log.Path != "" {
+			by = append(by, "--log", c.log.Path, "--log-format", c.log.Format)
+		}
 		by = append(by, word)
 	}
 	return by, err

@@ -219,9 +219,17 @@ func TestGuestNamespace(t *testing.T) {
 				"netns=container:web": "lanhook knows no such container",
 			} {
 				bundle := r.plain(t, newSpec("no", root, annotated(words)))
-				_, stderr, err := try(r.program, r.args("create", "--bundle", bundle, "no")...)
+				// Engines show what is in the runtime's log, and some nothing else.
+				log := filepath.Join(r.dir, "log.json")
+				write(t, log, "")
+				_, stderr, err := try(r.program, slices.Concat([]string{"--log", log, "--log-format", "json"},
+					r.args("create", "--bundle", bundle, "no"))...)
 				if err == nil || !strings.Contains(stderr, why) {
 					t.Errorf("%s: %q (%v), want %q", words, stderr, err, why)
+				}
+				var entry struct{ Level, Msg string }
+				if err := json.Unmarshal([]byte(tail(log)), &entry); err != nil || entry.Level != "error" || !strings.Contains(entry.Msg, why) {
+					t.Errorf("%s: the log has %q (%v), want %q", words, tail(log), err, why)
 				}
 			}
 			r.noFiles(t)
