@@ -67,7 +67,7 @@ func (a *app) doctor(root string) error {
 // settings are what runtime.toml says of programs.
 func settings(files engine.Files) engine.Settings {
 	c, err := config.Load(files.Path(config.Path))
-	s := engine.Settings{Runtime: c.Runtime, Lanhook: c.Lanhook, Profiles: map[string]string{}, Err: err}
+	s := engine.Settings{Runtime: c.Runtime, Shim: c.Shim, Lanhook: c.Lanhook, Profiles: map[string]string{}, Err: err}
 	for name, profile := range c.Profiles {
 		s.Profiles[name] = profile.Runtime
 	}

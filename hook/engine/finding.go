@@ -148,14 +148,19 @@ func (d *Doctor) shim() (string, error) {
 	if d.Files.Program(program) != nil {
 		return program + " is not installed", nil
 	}
+	const none = "no container of " + shimType + " starts"
 	link := path.Join(path.Dir(d.Programs), "lib/lanhook/bin/runc")
 	// The link alone is looked at, since that of another host leads to a file of this one. The runtime is looked for
 	// where it is installed.
 	if to, err := os.Readlink(d.Files.Path(link)); err != nil || !ours(to) {
-		d.fail(checkShim, fmt.Sprintf("%s is no link to lanhook-runtime: no container of %s starts", link, shimType),
+		d.fail(checkShim, fmt.Sprintf("%s is no link to lanhook-runtime: %s", link, none),
 			fmt.Sprintf("install lanhook again, or ln -sfn ../../../bin/%s %s", runtimeProgram, link))
 	}
-	d.program(checkShim, link, path.Join(d.Programs, runtimeProgram), "no container of "+shimType+" starts", "install lanhook again")
+	d.program(checkShim, link, path.Join(d.Programs, runtimeProgram), none, "install lanhook again")
+	// One that is not named is looked for beside the containerd that calls, which is not known here.
+	if named := d.Settings.Shim; named != "" {
+		d.program(checkShim, SettingsFile, named, none, "say another shim there, or none: it is found beside containerd")
+	}
 	return program + " finds lanhook-runtime by " + link, nil
 }
 

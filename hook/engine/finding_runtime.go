@@ -16,8 +16,8 @@ const (
 
 // Settings are what runtime.toml says of programs.
 type Settings struct {
-	// Runtime is the real runtime, and Lanhook the hook, "" where it names none.
-	Runtime, Lanhook string
+	// Runtime is the real runtime, Shim containerd's own shim and Lanhook the hook, "" where it names none.
+	Runtime, Shim, Lanhook string
 	// Profiles are the real runtimes of the profiles by their names, "" for one that has no runtime of its own.
 	Profiles map[string]string
 	// Err is why the file is not understood.

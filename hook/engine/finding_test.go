@@ -82,7 +82,7 @@ func settingsOf(t *testing.T, root string) Settings {
 	if err != nil {
 		return Settings{Err: fmt.Errorf("%s: %w", SettingsFile, err)}
 	}
-	s.Runtime, s.Lanhook = file.string("runtime"), file.string("lanhook")
+	s.Runtime, s.Shim, s.Lanhook = file.string("runtime"), file.string("shim"), file.string("lanhook")
 	if profiles := file.at("profile"); profiles != nil {
 		for _, name := range profiles.keys {
 			s.Profiles[name] = profiles.string(name, "runtime")
