@@ -39,7 +39,7 @@ func rows(records []store.Record) [][]string {
 	add := func(rec store.Record, interfaces []plan.Interface, state string) {
 		for _, i := range interfaces {
 			table = append(table, []string{
-				short(rec.Container), rec.Workload, i.Name, or(i.Network, "-"), addresses(i), i.MAC.String(), state,
+				short(rec.Container), workload(rec), i.Name, or(i.Network, "-"), addresses(i), i.MAC.String(), state,
 			})
 		}
 	}
@@ -49,10 +49,18 @@ func rows(records []store.Record) [][]string {
 		}
 		add(rec, rec.Interfaces, stateOf(rec))
 		if len(rec.Joined)+len(rec.Interfaces) == 0 {
-			table = append(table, []string{short(rec.Container), rec.Workload, "-", "-", "-", "-", stateOf(rec)})
+			table = append(table, []string{short(rec.Container), workload(rec), "-", "-", "-", "-", stateOf(rec)})
 		}
 	}
 	return table
+}
+
+// workload is a record's name, cut as an id is where it is the id.
+func workload(rec store.Record) string {
+	if rec.Workload == rec.Container {
+		return short(rec.Container)
+	}
+	return rec.Workload
 }
 
 // stateOf is a record's state in one word.

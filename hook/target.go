@@ -96,7 +96,8 @@ func (e *notRunningError) Error() string {
 }
 
 func (e *notRunningError) Hint() string {
-	return "give the id of its first process or the path of its network namespace instead"
+	return "give its id, which is not the name that Docker or podman have for it, the id of its first process, or the path of " +
+		"its network namespace"
 }
 
 // pidIn reads a process id from a runtime's state: JSON of runc or crun, or the bare number. 0 is none.

@@ -48,8 +48,8 @@ func (e *HostNamespaceError) Hint() string {
 }
 
 // takenHint helps where the engine gave the container an eth0, and where somebody else did.
-const takenHint = "start it without the engine's own network (podman: --network none), " +
-	"or ask for another name with io.lanhook.network.NAME"
+const takenHint = "start it without the engine's own network (--network none), " +
+	"or ask for another name, as a pod has to: io.lanhook.network.NAME"
 
 // NameTakenError says that the container has an interface of the name already that one of ours was to get.
 type NameTakenError struct {

@@ -14,8 +14,8 @@ func check(in Input, i int) error {
 		return &PreflightError{IfName: a.IfName, Why: fmt.Sprintf(format, args...), hint: hint}
 	}
 	if in.Facts.Taken[a.IfName] {
-		return fail("start it without the engine's own network (podman: --network none), "+
-			"or ask for another name with io.lanhook.network.NAME",
+		return fail("start it without the engine's own network (--network none), "+
+			"or ask for another name, as a pod has to: io.lanhook.network.NAME",
 			"the container has an interface of this name already")
 	}
 	l := link{Attachment: a, choice: in.Choices[i]}
