@@ -111,11 +111,3 @@ func count(n int, thing string) string {
 	}
 	return fmt.Sprintf("%d %s", n, thing)
 }
-
-// or gives the second word where the first is empty.
-func or(word, otherwise string) string {
-	if word == "" {
-		return otherwise
-	}
-	return word
-}

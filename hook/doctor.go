@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,7 +68,9 @@ func (a *app) doctor(root string) error {
 // settings are what runtime.toml says of programs.
 func settings(files engine.Files) engine.Settings {
 	c, err := config.Load(files.Path(config.Path))
-	s := engine.Settings{Runtime: c.Runtime, Shim: c.Shim, Lanhook: c.Lanhook, Profiles: map[string]string{}, Err: err}
+	s := engine.Settings{
+		Runtime: c.Runtime, Shim: c.Shim, Lanhook: c.Lanhook, Usual: config.Runtimes(), Profiles: map[string]string{}, Err: err,
+	}
 	for name, profile := range c.Profiles {
 		s.Profiles[name] = profile.Runtime
 	}
@@ -98,7 +101,7 @@ func (a *app) policyFinding(root string) engine.Finding {
 	p, err := load()
 	switch {
 	case err != nil:
-		f.Means, f.Do = oneLine(err)+": every request is refused", or(hintOf(err), "see lanhook policy check")
+		f.Means, f.Do = oneLine(err)+": every request is refused", cmp.Or(hintOf(err), "see lanhook policy check")
 	case len(p.Rules) == 0:
 		f.Level, f.Means, f.Do = engine.Warn, "the policy has no rule: every request is refused", "write a [[rule]]"
 	default:

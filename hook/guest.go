@@ -12,20 +12,17 @@ import (
 	"github.com/lanhook/lanhook/policy/request"
 )
 
-// runtimeShim is what «--by» says when lanhook-runtime put the hook into config.json: it has edited the rest as well.
-const runtimeShim = "lanhook-runtime"
-
-// unshimmed refuses what only a shim can give where none took part: the hook runs too late for it, and what a container
-// asked for must not be lost without a word.
+// unshimmed refuses what only a shim can give where none took part, which would have edited the rest of config.json as
+// well: the hook runs too late for it, and what a container asked for must not be lost without a word.
 func unshimmed(req request.Request, by string) error {
 	keys := req.ShimOnly()
-	if by == runtimeShim || len(keys) == 0 {
+	if by == oci.ByRuntime || len(keys) == 0 {
 		return nil
 	}
 	return &policy.DeniedError{
 		What: keys[0],
-		Why:  fmt.Sprintf("only a shim can serve this, and %s did not make the container", runtimeShim),
-		Advice: "let the engine use " + runtimeShim + " (with containerd, containerd-shim-lanhook-v2), or take the " +
+		Why:  fmt.Sprintf("only a shim can serve this, and %s did not make the container", oci.ByRuntime),
+		Advice: "let the engine use " + oci.ByRuntime + " (with containerd, containerd-shim-lanhook-v2), or take the " +
 			"annotation out",
 	}
 }

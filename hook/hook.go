@@ -60,7 +60,7 @@ type stageOptions struct {
 
 func (o *stageOptions) register(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.timeout, "timeout", hookTimeout, "give up, and take everything back, after `TIME`")
-	flags.StringVar(&o.by, "by", "setup", "`NAME` of who put the hook into the container's configuration")
+	flags.StringVar(&o.by, "by", oci.BySetup, "`NAME` of who put the hook into the container's configuration")
 	flags.StringVar(&o.guest, "guest", "", "`KEY` of the files that a shim made for the container")
 }
 

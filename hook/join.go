@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -91,8 +92,8 @@ func (a *app) joinBundle(bundle, word string) error {
 		return err
 	}
 	edited, err := e.Apply(config)
-	if err != nil || edited.Change == oci.Unchanged {
+	if err != nil || bytes.Equal(edited, config) {
 		return err
 	}
-	return oci.WriteVolatile(file, edited.Config)
+	return oci.WriteVolatile(file, edited)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -64,7 +65,7 @@ func (a *app) check(ctx context.Context, id string) error {
 		}
 	} else {
 		for _, d := range drift {
-			fmt.Fprintf(a.stdout, "%s %s: %s\n", short(d.Container), or(d.Interface, "-"), d.What)
+			fmt.Fprintf(a.stdout, "%s %s: %s\n", short(d.Container), cmp.Or(d.Interface, "-"), d.What)
 		}
 		if len(drift) == 0 {
 			fmt.Fprintf(a.stdout, "%d attached, all as recorded\n", len(records))
@@ -119,7 +120,7 @@ func (a *app) gc(ctx context.Context, o netsetup.CollectOptions) error {
 	}
 	for _, rec := range collected.Records {
 		for _, i := range rec.Interfaces {
-			fmt.Fprintf(a.stdout, "%s %s %s %s\n", short(rec.Container), i.Name, or(i.Network, "-"), addresses(i))
+			fmt.Fprintf(a.stdout, "%s %s %s %s\n", short(rec.Container), i.Name, cmp.Or(i.Network, "-"), addresses(i))
 		}
 	}
 	for _, name := range collected.Bridges {

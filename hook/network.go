@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -83,7 +84,7 @@ func (a *app) networkLs(ctx context.Context) error {
 		if !v.Present && v.Driver != policy.Bridge.String() {
 			uplink += " (missing)"
 		}
-		row := []string{v.Name, v.Driver, or(v.Mode, "-"), uplink}
+		row := []string{v.Name, v.Driver, cmp.Or(v.Mode, "-"), uplink}
 		if len(v.Subnets) == 0 {
 			rows = append(rows, append(row, "-", "-", "-"))
 		}
@@ -124,7 +125,7 @@ func (a *app) networkInspect(ctx context.Context, name string) error {
 	p("ipam", "%s", v.IPAM)
 	for _, sub := range v.Subnets {
 		p("subnet", "%s gateway %s: %s of %s in use or kept back, %s of %s free to be picked", sub.Subnet,
-			or(sub.Gateway, "none"), sub.InUse, sub.All, sub.Free, sub.Dynamic)
+			cmp.Or(sub.Gateway, "none"), sub.InUse, sub.All, sub.Free, sub.Dynamic)
 	}
 	for _, u := range v.Users {
 		p("in use", "%s by %s of %s", u.Address, u.Interface, short(u.Container))

@@ -122,13 +122,13 @@ func (a *app) planRunc(f setupFlags, path, binary string) (engine.Plan, error) {
 	}
 	var after []byte
 	if f.undo {
-		after, _, err = oci.Remove(before)
+		after, err = oci.Remove(before)
 	} else {
 		h, hooksErr := a.hooks(f, binary)
 		if hooksErr != nil {
 			return engine.Plan{}, hooksErr
 		}
-		after, _, err = oci.Edit(before, h)
+		after, err = oci.Edits{Hooks: &h}.Apply(before)
 	}
 	if err != nil {
 		return engine.Plan{}, fmt.Errorf("%s: %w", path, err)

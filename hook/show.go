@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -39,7 +40,7 @@ func rows(records []store.Record) [][]string {
 	add := func(rec store.Record, interfaces []plan.Interface, state string) {
 		for _, i := range interfaces {
 			table = append(table, []string{
-				short(rec.Container), workload(rec), i.Name, or(i.Network, "-"), addresses(i), i.MAC.String(), state,
+				short(rec.Container), workload(rec), i.Name, cmp.Or(i.Network, "-"), addresses(i), i.MAC.String(), state,
 			})
 		}
 	}
@@ -164,7 +165,7 @@ func (a *app) printRecord(rec store.Record) {
 // printInterfaces shows what a container gets.
 func (a *app) printInterfaces(interfaces []plan.Interface) {
 	for _, i := range interfaces {
-		fmt.Fprintf(a.stdout, "%-12s%s %s on %s, MAC %s, MTU %d", i.Name, i.Driver, or(i.Network, "(spelled out)"),
+		fmt.Fprintf(a.stdout, "%-12s%s %s on %s, MAC %s, MTU %d", i.Name, i.Driver, cmp.Or(i.Network, "(spelled out)"),
 			i.Uplink, i.MAC, i.MTU)
 		if len(i.Addresses) > 0 {
 			fmt.Fprintf(a.stdout, ", %s", strings.ReplaceAll(addresses(i), ",", " "))

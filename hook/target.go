@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -170,7 +171,7 @@ func (f asked) request(c *netsetup.Container, annotations map[string]string) err
 	if err := f.annotated(annotations); err != nil {
 		return err
 	}
-	req, err := request.ParseFor(or(c.Subject.Engine, c.Runtime), annotations)
+	req, err := request.ParseFor(cmp.Or(c.Subject.Engine, c.Runtime), annotations)
 	if err != nil {
 		return err
 	}
@@ -180,7 +181,7 @@ func (f asked) request(c *netsetup.Container, annotations map[string]string) err
 	c.Request = req
 	c.Subject.ID, c.Subject.Annotations = c.ID, annotations
 	if c.Workload == "" || req.Name != "" {
-		c.Workload = or(req.Name, oci.Name(annotations, c.ID))
+		c.Workload = cmp.Or(req.Name, oci.Name(annotations, c.ID))
 	}
 	return nil
 }

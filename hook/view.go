@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"net/netip"
 	"strings"
 	"time"
@@ -81,7 +82,7 @@ func short(id string) string {
 	return id
 }
 
-func addresses(i plan.Interface) string { return or(join[netip.Prefix](i.Addresses), "-") }
+func addresses(i plan.Interface) string { return cmp.Or(join[netip.Prefix](i.Addresses), "-") }
 
 // shown are interfaces for programs: a list is never null, also when it is empty.
 func shown(interfaces []plan.Interface) []plan.Interface {

@@ -72,10 +72,10 @@ func folders() []folder {
 			imports: []string{"hook/oci", "netsetup/guest", "netsetup/process", "policy", "policy/request"},
 		},
 		{
-			path: "shim/runtime", imports: []string{"hook/oci", "policy/request", "shim/config", "shim/inject"},
+			path: "shim/runtime", imports: []string{"hook/oci", "shim/config", "shim/inject"},
 			tests: []string{"netsetup/guest"},
 		},
-		{path: "shim/containerd", imports: []string{"shim/config", "shim/inject"}},
+		{path: "shim/containerd", imports: []string{"hook/oci", "shim/config", "shim/inject"}},
 		{path: "tests"},
 		{path: "tests/testsum"},
 		{path: "tests/nettest"},
@@ -165,6 +165,11 @@ func TestFolders(t *testing.T) {
 		for _, used := range ours(p.Imports) {
 			if !slices.Contains(f.imports, used) {
 				t.Errorf("%s may not import %s", f.path, used)
+			}
+		}
+		for _, may := range f.imports {
+			if !slices.Contains(ours(p.Imports), may) {
+				t.Errorf("the table of imports lets %s import %s, which it does not", f.path, may)
 			}
 		}
 		allowed := slices.Concat(f.imports, f.tests, []string{f.path})

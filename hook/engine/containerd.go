@@ -195,7 +195,7 @@ func (c Containerd) handler(main containerdFile) (h handler, notes []string) {
 	if options := old.at("options"); options != nil && options.kind == table {
 		notes = append(notes, copyKeys(&b, options, "the options of the runtime "+name, []string{"BinaryName"})...)
 		if program := options.string("BinaryName"); program != "" {
-			notes = append(notes, fmt.Sprintf("the runtime %s runs %s; for the same here, say runtime = %q in /etc/lanhook/runtime.toml", name, program, program))
+			notes = append(notes, sameRuntime(name, program))
 		}
 	}
 	if main.version == 1 {
@@ -203,8 +203,16 @@ func (c Containerd) handler(main containerdFile) (h handler, notes []string) {
 	}
 	h.toml = b.String()
 	return h, append(notes,
-		"pods get it with a RuntimeClass whose handler is "+Name,
+		podNote,
 		"ctr and nerdctl need no configuration: ctr run --runtime io.containerd.lanhook.v2, with containerd-shim-lanhook-v2 in containerd's PATH")
+}
+
+// podNote says how pods get a runtime handler of ours.
+const podNote = "pods get it with a RuntimeClass whose handler is " + Name
+
+// sameRuntime says how ours comes to run the program of the default runtime.
+func sameRuntime(name, program string) string {
+	return fmt.Sprintf("the runtime %s runs %s; for the same here, say runtime = %q in %s", name, program, program, settingsFile)
 }
 
 // defaultRuntime is the runtime that pods get which ask for none, nil when the file does not have it.

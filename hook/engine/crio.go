@@ -62,9 +62,9 @@ func (c CRIO) Setup(f Files) (Plan, error) {
 	own := []string{"runtime_path", "runtime_type", "inherit_default_runtime", "platform_runtime_paths"}
 	notes = append(notes, copyKeys(&b, old, "the runtime "+name, own)...)
 	if program := old.string("runtime_path"); program != "" {
-		notes = append(notes, fmt.Sprintf("the runtime %s runs %s; for the same here, say runtime = %q in /etc/lanhook/runtime.toml", name, program, program))
+		notes = append(notes, sameRuntime(name, program))
 	}
-	notes = append(notes, "pods get it with a RuntimeClass whose handler is "+Name)
+	notes = append(notes, podNote)
 	return Plan{
 		Changes: []Change{{Path: c.file(), Before: before, After: []byte(b.String())}},
 		Notes:   notes,

@@ -50,7 +50,7 @@ func (d Docker) Setup(f Files) (Plan, error) {
 		fmt.Sprintf("containers get it with docker run --runtime %s --network none --annotation io.lanhook.network=NETWORK", d.name()),
 	}
 	if d.Profile != "" {
-		notes = []string{fmt.Sprintf("containers get what [profile.%s] of /etc/lanhook/runtime.toml says, with docker run --runtime %s", d.Profile, d.name())}
+		notes = []string{fmt.Sprintf("containers get what [profile.%s] of %s says, with docker run --runtime %s", d.Profile, settingsFile, d.name())}
 	}
 	return d.plan(file, before, after, notes), nil
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path"
-	"strings"
 )
 
 // Level is how bad a finding is.
@@ -159,15 +158,7 @@ func (d *Doctor) shim() (string, error) {
 	d.program(checkShim, link, path.Join(d.Programs, runtimeProgram), none, "install lanhook again")
 	// One that is not named is looked for beside the containerd that calls, which is not known here.
 	if named := d.Settings.Shim; named != "" {
-		d.program(checkShim, SettingsFile, named, none, "say another shim there, or none: it is found beside containerd")
+		d.program(checkShim, settingsFile, named, none, "say another shim there, or none: it is found beside containerd")
 	}
 	return program + " finds lanhook-runtime by " + link, nil
-}
-
-// or gives the second text where the first is empty.
-func or(text, otherwise string) string {
-	if strings.TrimSpace(text) == "" {
-		return otherwise
-	}
-	return text
 }

@@ -136,7 +136,7 @@ func (d *Doctor) profiles(runtime string, args []string) {
 	for _, arg := range args {
 		name, ok := strings.CutPrefix(arg, "--lanhook-profile=")
 		if _, there := d.Settings.Profiles[name]; ok && !there {
-			d.fail(checkDocker, fmt.Sprintf("the runtime %s chooses the profile %s, which %s does not have", runtime, name, SettingsFile),
+			d.fail(checkDocker, fmt.Sprintf("the runtime %s chooses the profile %s, which %s does not have", runtime, name, settingsFile),
 				fmt.Sprintf("write [profile.%s.annotations] there", name))
 		}
 	}

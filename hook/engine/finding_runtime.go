@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"path"
@@ -8,8 +9,8 @@ import (
 )
 
 const (
-	// SettingsFile is where lanhook-runtime looks for what it cannot know.
-	SettingsFile = "/etc/lanhook/runtime.toml"
+	// settingsFile is where lanhook-runtime looks for what it cannot know.
+	settingsFile = "/etc/lanhook/runtime.toml"
 	// mended is what helps against a runtime.toml that is broken.
 	mended = "mend it: until then containers that ask for a network are refused, and others pass"
 )
@@ -18,6 +19,8 @@ const (
 type Settings struct {
 	// Runtime is the real runtime, Shim containerd's own shim and Lanhook the hook, "" where it names none.
 	Runtime, Shim, Lanhook string
+	// Usual are the paths at which the real runtime is looked for when Runtime is "", in this order.
+	Usual []string
 	// Profiles are the real runtimes of the profiles by their names, "" for one that has no runtime of its own.
 	Profiles map[string]string
 	// Err is why the file is not understood.
@@ -26,7 +29,7 @@ type Settings struct {
 
 // runtime looks at runtime.toml and at the programs that it names, or that are taken when it names none.
 func (d *Doctor) runtime() (string, error) {
-	const file = SettingsFile
+	const file = settingsFile
 	if d.Settings.Err != nil {
 		d.fail(checkRuntime, d.Settings.Err.Error(), mended)
 		return "", nil
@@ -36,7 +39,7 @@ func (d *Doctor) runtime() (string, error) {
 		return wrapper + " is not installed", nil
 	}
 	const none = "no container starts"
-	d.program(checkRuntime, wrapper, or(d.Settings.Lanhook, path.Join(d.Programs, Name)), "no container that asks for a network starts", "install it, or say lanhook = PATH in "+file)
+	d.program(checkRuntime, wrapper, cmp.Or(d.Settings.Lanhook, path.Join(d.Programs, Name)), "no container that asks for a network starts", "install it, or say lanhook = PATH in "+file)
 	for _, name := range slices.Sorted(maps.Keys(d.Settings.Profiles)) {
 		if program := d.Settings.Profiles[name]; program != "" {
 			d.program(checkRuntime, fmt.Sprintf("%s: [profile.%s]", file, name), program, none+" with it", "say another runtime there")
@@ -46,11 +49,9 @@ func (d *Doctor) runtime() (string, error) {
 		d.program(checkRuntime, file, named, none, "say another runtime there")
 		return fmt.Sprintf("%s runs %s", wrapper, named), nil
 	}
-	for _, name := range []string{"runc", "crun"} {
-		for _, dir := range []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"} {
-			if at := path.Join(dir, name); d.Files.Program(at) == nil {
-				return fmt.Sprintf("%s runs %s", wrapper, at), nil
-			}
+	for _, at := range d.Settings.Usual {
+		if d.Files.Program(at) == nil {
+			return fmt.Sprintf("%s runs %s", wrapper, at), nil
 		}
 	}
 	d.fail(checkRuntime, "there is neither runc nor crun in the usual places: "+none, "install one, or say runtime = PATH in "+file)

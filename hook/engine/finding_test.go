@@ -73,14 +73,14 @@ func TestDoctor(t *testing.T) {
 // settingsOf reads what these tests need of runtime.toml, which is read strictly elsewhere.
 func settingsOf(t *testing.T, root string) Settings {
 	t.Helper()
-	s := Settings{Profiles: map[string]string{}}
-	text, err := Files{Root: root}.Read(SettingsFile)
+	s := Settings{Profiles: map[string]string{}, Usual: []string{"/usr/sbin/runc", "/usr/bin/crun"}}
+	text, err := Files{Root: root}.Read(settingsFile)
 	if err != nil {
 		t.Fatal(err)
 	}
 	file, err := parse(text)
 	if err != nil {
-		return Settings{Err: fmt.Errorf("%s: %w", SettingsFile, err)}
+		return Settings{Err: fmt.Errorf("%s: %w", settingsFile, err)}
 	}
 	s.Runtime, s.Shim, s.Lanhook = file.string("runtime"), file.string("shim"), file.string("lanhook")
 	if profiles := file.at("profile"); profiles != nil {
@@ -116,7 +116,7 @@ func TestDoctorAfterSetup(t *testing.T) {
 				}
 				put(t, root, plan.Changes)
 			}
-			d := Doctor{Files: host, Programs: "/usr/local/bin"}
+			d := Doctor{Files: host, Programs: "/usr/local/bin", Settings: settingsOf(t, root)}
 			for _, f := range d.Look() {
 				if f.Level != OK {
 					t.Errorf("%s %s: %s", f.Level, f.Check, f.Means)

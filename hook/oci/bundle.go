@@ -144,12 +144,12 @@ func ParseBundle(file string, data []byte) (Bundle, error) {
 // of that very name, runc and encoding/json all of them, and a null takes away what stood before. A container would start
 // without what it asks for, or with more.
 func unambiguous(data []byte) error {
-	all, err := members(data)
+	all, err := Members(data)
 	if err != nil {
 		return err
 	}
 	for _, name := range []string{"annotations", "hooks", "hostname", "linux", "mounts", "root"} {
-		if _, _, err := one(all, name); err != nil {
+		if _, _, err := One(all, name); err != nil {
 			return err
 		}
 	}

@@ -9,36 +9,6 @@ import (
 	"unicode/utf8"
 )
 
-// Change is what an edit did.
-type Change uint8
-
-// The changes.
-const (
-	// Unchanged means that the bytes are the same.
-	Unchanged Change = iota
-	// Added means that there were no hooks of ours.
-	Added
-	// Updated means that there were, but other ones or in another place, or that something else changed.
-	Updated
-	// Removed means that there were and are no more.
-	Removed
-)
-
-// String is the change as a word.
-func (c Change) String() string {
-	switch c {
-	case Unchanged:
-		return "unchanged"
-	case Added:
-		return "added"
-	case Updated:
-		return "updated"
-	case Removed:
-		return "removed"
-	}
-	return fmt.Sprintf("change %d", uint8(c))
-}
-
 // Edits is everything that one edit of a config.json changes. The zero value changes nothing.
 type Edits struct {
 	// Hooks are ours, nil to leave all hooks as they are. createRuntime is put last in its list, behind the hooks of
@@ -65,42 +35,23 @@ type Mount struct {
 	Source      string
 }
 
-// Edited is a config.json after an edit.
-type Edited struct {
-	// Config is the new text, or the given one itself where there was nothing to change.
-	Config []byte
-	Change Change
-	// By is who had put hooks of ours there before, "" when there were none: what their --by says, or [BySetup].
-	By string
-}
-
-// Apply edits a config.json. Applied to what it gave, it changes nothing.
+// Apply edits a config.json, and gives the text itself back where there is nothing to change. Applied to what it gave, it
+// changes nothing.
 //
 // All else keeps its bytes: unknown fields, the text of numbers, order and white space; only the white space within
 // "hooks" may go. config is not written to. An error is an [*Error]: for what is longer than 16 MiB or no JSON object,
 // for a part to be changed that is not what the runtime-spec says or that stands twice, and for edits that are none.
-func (e Edits) Apply(config []byte) (Edited, error) {
+func (e Edits) Apply(config []byte) ([]byte, error) {
 	if err := e.check(); err != nil {
-		return Edited{}, err
+		return nil, err
 	}
-	if e.Hooks == nil {
-		return apply(config, nil, e.parts())
-	}
-	entry := func(stage string) json.RawMessage { return bytes.TrimSpace(encode(e.Hooks.hook(stage), "")) }
-	return apply(config, &editor{create: entry(CreateRuntime), stop: entry(Poststop)}, e.parts())
-}
-
-// Edit puts our hooks into a config.json and changes nothing else. Otherwise it is as [Edits.Apply].
-func Edit(config []byte, h Hooks) ([]byte, Change, error) {
-	edited, err := Edits{Hooks: &h}.Apply(config)
-	return edited.Config, edited.Change, err
+	return apply(config, e.parts())
 }
 
 // Remove takes our hooks out of a config.json, whatever their version, and with them the lists and the "hooks" that they
-// leave empty. Otherwise it is as [Edit].
-func Remove(config []byte) ([]byte, Change, error) {
-	edited, err := apply(config, &editor{}, nil)
-	return edited.Config, edited.Change, err
+// leave empty. Otherwise it is as [Edits.Apply].
+func Remove(config []byte) ([]byte, error) {
+	return apply(config, []part{{"hooks", (&editor{}).edit}})
 }
 
 // check refuses edits that would make a config.json that no runtime takes, or that a second edit would not know again.
@@ -149,9 +100,13 @@ type part struct {
 	edit func(old json.RawMessage) (json.RawMessage, error)
 }
 
-// parts are those of everything but the hooks.
+// parts are those of the edits, in the order in which they are made.
 func (e Edits) parts() []part {
 	var all []part
+	if e.Hooks != nil {
+		entry := func(stage string) json.RawMessage { return bytes.TrimSpace(encode(e.Hooks.hook(stage), "")) }
+		all = append(all, part{"hooks", (&editor{create: entry(CreateRuntime), stop: entry(Poststop)}).edit})
+	}
 	if len(e.Annotations) > 0 {
 		all = append(all, part{"annotations", e.annotations})
 	}
@@ -167,19 +122,16 @@ func (e Edits) parts() []part {
 	return all
 }
 
-// apply edits a config.json: the hooks, unless h is nil, and then the other parts.
-func apply(config []byte, h *editor, parts []part) (Edited, error) {
-	bad := func(why string) (Edited, error) {
-		return Edited{}, &Error{Doing: "edit the container's config.json", Why: why}
+// apply edits the parts of a config.json.
+func apply(config []byte, parts []part) ([]byte, error) {
+	bad := func(why string) ([]byte, error) {
+		return nil, &Error{Doing: "edit the container's config.json", Why: why}
 	}
 	if len(config) > maxConfig {
 		return bad(fmt.Sprintf("it is longer than %d bytes", maxConfig))
 	}
 	if why := object(config); why != "" {
 		return bad(why)
-	}
-	if h != nil {
-		parts = append([]part{{"hooks", h.edit}}, parts...)
 	}
 	out := config
 	for _, p := range parts {
@@ -191,32 +143,21 @@ func apply(config []byte, h *editor, parts []part) (Edited, error) {
 			return bad(err.Error())
 		}
 	}
-	edited := Edited{Config: out}
-	if h != nil {
-		edited.By = h.by
+	if bytes.Equal(config, out) {
+		return config, nil
 	}
-	switch {
-	case bytes.Equal(config, out):
-		edited.Config = config
-	case h == nil || h.ours > 0 && h.create != nil:
-		edited.Change = Updated
-	case h.create == nil:
-		edited.Change = Removed
-	default:
-		edited.Change = Added
-	}
-	return edited, nil
+	return out, nil
 }
 
 // apply rewrites the part's member of an object whose members are all.
-func (p part) apply(text []byte, all []member) ([]byte, error) {
-	m, found, err := one(all, p.name)
+func (p part) apply(text []byte, all []Member) ([]byte, error) {
+	m, found, err := One(all, p.name)
 	if err != nil {
 		return nil, err
 	}
 	var old json.RawMessage
 	if found {
-		old = text[m.value:m.end]
+		old = text[m.Value:m.End]
 	}
 	value, err := p.edit(old)
 	if err != nil {

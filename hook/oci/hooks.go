@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
-	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -71,27 +70,16 @@ func (h Hooks) hook(stage string) specs.Hook {
 }
 
 // isOurs says whether an entry of a hook list runs lanhook, be it another version or in another place: the path ends in
-// "lanhook" and the first argument, behind the program's own name, is "hook". by is who put it there.
-func isOurs(entry json.RawMessage) (is bool, by string, err error) {
+// "lanhook" and the first argument, behind the program's own name, is "hook".
+func isOurs(entry json.RawMessage) (bool, error) {
 	var h struct {
 		Path string   `json:"path"`
 		Args []string `json:"args"`
 	}
 	if err := json.Unmarshal(entry, &h); err != nil {
-		return false, "", err
+		return false, err
 	}
-	if path.Base(h.Path) != program || len(h.Args) < 2 || h.Args[1] != "hook" {
-		return false, "", nil
-	}
-	for i, arg := range h.Args[2:] {
-		if name, ok := strings.CutPrefix(arg, "--by="); ok {
-			return true, name, nil
-		}
-		if arg == "--by" && i+3 < len(h.Args) {
-			return true, h.Args[i+3], nil
-		}
-	}
-	return true, BySetup, nil
+	return path.Base(h.Path) == program && len(h.Args) >= 2 && h.Args[1] == "hook", nil
 }
 
 // HooksD are the files for podman's and CRI-O's hooks.d folder, by file name: one for each stage, since the stage is an

@@ -17,9 +17,6 @@ func lists() []string {
 type editor struct {
 	// create and stop are our entries, nil to leave them out.
 	create, stop json.RawMessage
-	// ours counts the entries of ours that were there, and by is who had put the first of them there.
-	ours int
-	by   string
 	// changed is set when there is anything to rewrite.
 	changed bool
 }
@@ -42,7 +39,7 @@ func (e *editor) edit(old json.RawMessage) (json.RawMessage, error) {
 
 // hooks rewrites the value of "hooks"; nil means that nothing is left in it.
 func (e *editor) hooks(old json.RawMessage) (json.RawMessage, error) {
-	var all []member
+	var all []Member
 	var err error
 	switch old[0] {
 	case '{':
@@ -58,7 +55,7 @@ func (e *editor) hooks(old json.RawMessage) (json.RawMessage, error) {
 	at := make(map[int]string)
 	missing := make(map[string]bool)
 	for _, list := range lists() {
-		m, found, err := one(all, list)
+		m, found, err := One(all, list)
 		if err != nil {
 			return nil, fmt.Errorf("in its hooks %w", err)
 		}
@@ -66,20 +63,20 @@ func (e *editor) hooks(old json.RawMessage) (json.RawMessage, error) {
 			missing[list] = true
 			continue
 		}
-		at[m.start] = list
+		at[m.Start] = list
 	}
 	var parts [][]byte
 	for _, m := range all {
-		part := old[m.start:m.end]
-		if list, ok := at[m.start]; ok {
-			value, err := e.list(list, old[m.value:m.end])
+		part := old[m.Start:m.End]
+		if list, ok := at[m.Start]; ok {
+			value, err := e.list(list, old[m.Value:m.End])
 			if err != nil {
 				return nil, err
 			}
 			if value == nil {
 				continue
 			}
-			part = slices.Concat(old[m.start:m.value], value)
+			part = slices.Concat(old[m.Start:m.Value], value)
 		}
 		parts = append(parts, part)
 	}
@@ -120,9 +117,8 @@ func (e *editor) list(name string, old json.RawMessage) (json.RawMessage, error)
 	}
 	entry := e.entry(name)
 	var others []json.RawMessage
-	ours := 0
 	for i, hook := range was {
-		is, by, err := isOurs(hook)
+		is, err := isOurs(hook)
 		if err != nil {
 			return nil, fmt.Errorf("its hooks.%s[%d] is no hook", name, i)
 		}
@@ -130,15 +126,10 @@ func (e *editor) list(name string, old json.RawMessage) (json.RawMessage, error)
 			others = append(others, hook)
 			continue
 		}
-		ours++
-		if e.by == "" {
-			e.by = by
-		}
 		if equal(hook, entry) {
 			entry = hook // with its own white space, so that it stays
 		}
 	}
-	e.ours += ours
 	now := others
 	switch {
 	case entry == nil:

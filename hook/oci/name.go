@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"unicode"
@@ -44,7 +45,7 @@ func Name(annotations map[string]string, id string) string {
 	names := [][]string{
 		{get(nerdctlName)},
 		{get(criNamespace), get(criPod), get(criContainer)},
-		{or(get(crioNamespace), get(kubeletNamespace)), or(get(crioPod), get(kubeletPod)), get(kubeletContainer)},
+		{cmp.Or(get(crioNamespace), get(kubeletNamespace)), cmp.Or(get(crioPod), get(kubeletPod)), get(kubeletContainer)},
 	}
 	if ns := get(nerdctlNamespace); ns != "" && ns != "default" {
 		names[0] = []string{ns, get(nerdctlName)}
@@ -62,13 +63,6 @@ func Name(annotations map[string]string, id string) string {
 		}
 	}
 	return id
-}
-
-func or(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // join puts the parts of a name together, when all are there and it is a usable one.

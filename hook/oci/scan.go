@@ -3,54 +3,62 @@ package oci
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 )
 
+// Member is one "key": value of a JSON object, as offsets into its text.
+type Member struct {
+	Key string
+	// Start is the key's opening quote; the value is text[Value:End].
+	Start, Value, End int
+}
+
 // span is a member of a JSON object or an element of a JSON array, as offsets into its text.
 type span struct{ start, end int }
 
-// member is one "key": value of a JSON object.
-type member struct {
-	key string
-	// span begins at the key's opening quote; the value is text[value:end].
-	span
-	value int
-}
-
 // spansOf are the spans of members.
-func spansOf(all []member) []span {
+func spansOf(all []Member) []span {
 	spans := make([]span, len(all))
 	for i, m := range all {
-		spans[i] = m.span
+		spans[i] = span{m.Start, m.End}
 	}
 	return spans
 }
 
-// members finds the members of a valid JSON object in the order in which they stand. Their texts are not touched, so
-// that an edit can leave all bytes but those of one value as they are: numbers, escapes, white space and order.
-func members(text []byte) ([]member, error) {
+// Members finds the members of a JSON object in the order in which they stand, for who edits one of them and leaves all
+// other bytes as they are: numbers, escapes, white space and order. It refuses what is no object.
+func Members(text []byte) ([]Member, error) {
+	if why := object(text); why != "" {
+		return nil, errors.New(why)
+	}
+	return members(text)
+}
+
+// members is [Members] of text that is known to be an object.
+func members(text []byte) ([]Member, error) {
 	c := cursor{text: text}
 	c.space()
 	c.at++ // the brace
-	var out []member
+	var out []Member
 	for {
 		c.separator()
 		if c.text[c.at] == '}' {
 			return out, nil
 		}
-		m := member{span: span{start: c.at}}
+		m := Member{Start: c.at}
 		c.value()
-		if err := json.Unmarshal(text[m.start:c.at], &m.key); err != nil {
+		if err := json.Unmarshal(text[m.Start:c.at], &m.Key); err != nil {
 			return nil, err
 		}
 		c.space()
 		c.at++ // the colon
 		c.space()
-		m.value = c.at
+		m.Value = c.at
 		c.value()
-		m.end = c.at
+		m.End = c.at
 		out = append(out, m)
 	}
 }
@@ -100,13 +108,13 @@ func push(text []byte, all []span, more []byte) []byte {
 
 // set is the text of an object with a member of that name and value: the one that is there, or a new one behind the
 // others. A value of nil leaves out a new one. Names are ours, and need no escapes.
-func set(text []byte, all []member, name string, value []byte) []byte {
+func set(text []byte, all []Member, name string, value []byte) []byte {
 	for _, m := range all {
-		if m.key == name {
-			if bytes.Equal(text[m.value:m.end], value) {
+		if m.Key == name {
+			if bytes.Equal(text[m.Value:m.End], value) {
 				return text
 			}
-			return splice(text, m.value, m.end, value)
+			return splice(text, m.Value, m.End, value)
 		}
 	}
 	if value == nil {
@@ -115,15 +123,15 @@ func set(text []byte, all []member, name string, value []byte) []byte {
 	return push(text, spansOf(all), slices.Concat([]byte(`"`+name+`":`), value))
 }
 
-// one finds the member of that name. It refuses a second one, and one that differs in upper and lower case alone: runc
+// One finds the member of that name. It refuses a second one, and one that differs in upper and lower case alone: runc
 // would take all of them for one and the same, crun the first, and what they would make of it together is not ours.
-func one(all []member, name string) (m member, found bool, err error) {
+func One(all []Member, name string) (m Member, found bool, err error) {
 	for _, this := range all {
-		if !strings.EqualFold(this.key, name) {
+		if !strings.EqualFold(this.Key, name) {
 			continue
 		}
-		if found || this.key != name {
-			return member{}, false, fmt.Errorf("it has %q beside or instead of %q", this.key, name)
+		if found || this.Key != name {
+			return Member{}, false, fmt.Errorf("it has %q beside or instead of %q", this.Key, name)
 		}
 		m, found = this, true
 	}

@@ -18,7 +18,7 @@ func quote(s string) []byte { return bytes.TrimSpace(encode(s, "")) }
 
 // inObject are the members of an object, and its text; none and {} for a value that is missing or null, as runtimes take
 // those.
-func inObject(value json.RawMessage, name string) (text []byte, all []member, err error) {
+func inObject(value json.RawMessage, name string) (text []byte, all []Member, err error) {
 	switch {
 	case value == nil || value[0] == 'n':
 		return []byte("{}"), nil, nil
@@ -41,13 +41,13 @@ func inList(value json.RawMessage, name string) (text []byte, all []span, err er
 }
 
 // word is the text in an object's member of that name, "" when it is missing or null.
-func word(text []byte, all []member, name string) (string, error) {
-	m, found, err := one(all, name)
+func word(text []byte, all []Member, name string) (string, error) {
+	m, found, err := One(all, name)
 	if err != nil || !found {
 		return "", err
 	}
 	var s *string
-	if err := json.Unmarshal(text[m.value:m.end], &s); err != nil {
+	if err := json.Unmarshal(text[m.Value:m.End], &s); err != nil {
 		return "", fmt.Errorf("its %s is no text", name)
 	}
 	if s == nil {
@@ -65,10 +65,10 @@ func (e Edits) annotations(old json.RawMessage) (json.RawMessage, error) {
 	}
 	there := make(map[string]bool, len(all))
 	for _, m := range all {
-		if there[m.key] {
-			return nil, fmt.Errorf("it has the annotation %.80q twice", m.key)
+		if there[m.Key] {
+			return nil, fmt.Errorf("it has the annotation %.80q twice", m.Key)
 		}
-		there[m.key] = true
+		there[m.Key] = true
 	}
 	var missing [][]byte
 	for _, key := range slices.Sorted(maps.Keys(e.Annotations)) {
@@ -174,13 +174,13 @@ func (e Edits) linux(old json.RawMessage) (json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, found, err := one(all, "namespaces")
+	m, found, err := One(all, "namespaces")
 	if err != nil {
 		return nil, fmt.Errorf("in its linux %w", err)
 	}
 	var was json.RawMessage
 	if found {
-		was = text[m.value:m.end]
+		was = text[m.Value:m.End]
 	}
 	now, err := e.namespaces(was)
 	if err != nil {
@@ -251,7 +251,7 @@ func (n NetNS) entry(old json.RawMessage, text []byte, all []span, i int) (json.
 	case now == n.Path:
 		return old, nil
 	case n.Path == "":
-		entry = cut(entry, spansOf(members), slices.IndexFunc(members, func(m member) bool { return m.key == "path" }))
+		entry = cut(entry, spansOf(members), slices.IndexFunc(members, func(m Member) bool { return m.Key == "path" }))
 	default:
 		entry = set(entry, members, "path", quote(n.Path))
 	}

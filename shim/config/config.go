@@ -23,8 +23,8 @@ import (
 const (
 	// Path is where the file lies. It need not be there.
 	Path = "/etc/lanhook/runtime.toml"
-	// DefaultTimeout is after how long the runtime kills the hook, when the file does not say.
-	DefaultTimeout = 30 * time.Second
+	// defaultTimeout is after how long the runtime kills the hook, when the file does not say.
+	defaultTimeout = 30 * time.Second
 	// maxFile is far above any real file.
 	maxFile = 1 << 20
 )
@@ -69,7 +69,7 @@ func (c Config) Choose(profile string) (Config, error) {
 			names = append(names, name)
 		}
 		slices.Sort(names)
-		return c, &ProfileError{Name: profile, Known: names}
+		return c, &profileError{Name: profile, Known: names}
 	}
 	if p.Runtime != "" {
 		c.Runtime = p.Runtime
@@ -80,19 +80,19 @@ func (c Config) Choose(profile string) (Config, error) {
 	return c, nil
 }
 
-// ProfileError is a profile that runtime.toml does not have.
-type ProfileError struct {
+// profileError is a profile that runtime.toml does not have.
+type profileError struct {
 	Name string
 	// Known are the names that there are.
 	Known []string
 }
 
-func (e *ProfileError) Error() string {
+func (e *profileError) Error() string {
 	return fmt.Sprintf("profile %.80q: %s has none of that name", e.Name, Path)
 }
 
 // Hint is the nearest name that there is.
-func (e *ProfileError) Hint() string {
+func (e *profileError) Hint() string {
 	if len(e.Known) == 0 {
 		return "it has no profile at all: write [profile.NAME]"
 	}
@@ -115,7 +115,7 @@ func Load(path string) (Config, error) {
 	return Decode(path, data)
 }
 
-func defaults() Config { return Config{Timeout: DefaultTimeout} }
+func defaults() Config { return Config{Timeout: defaultTimeout} }
 
 // read reads the file. All that is checked is asked of the open file, so that nobody can put another in its place between
 // the check and the reading.

@@ -13,6 +13,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// errorsIn are the single errors of a file that was refused, nil for another error.
+func errorsIn(err error) Errors {
+	all, _ := errors.AsType[Errors](err)
+	return all
+}
+
 const whole = `version = 1
 runtime = "/usr/sbin/runc"
 shim = "/usr/bin/containerd-shim-runc-v2"
@@ -73,7 +79,7 @@ func TestChoose(t *testing.T) {
 		}
 	}
 	_, err = c.Choose("wep")
-	var e *ProfileError
+	var e *profileError
 	want := `profile "wep": /etc/lanhook/runtime.toml has none of that name`
 	if !errors.As(err, &e) || err.Error() != want || e.Hint() != "did you mean web?" {
 		t.Errorf("got %v, want %s", err, want)
@@ -136,7 +142,7 @@ func TestDecodeRefuses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := Decode("f", []byte(tt.in))
 			var got []string
-			for _, e := range ErrorsOf(err) {
+			for _, e := range errorsIn(err) {
 				line := strings.TrimPrefix(e.Error(), "f:")
 				if e.Hint != "" {
 					line += " | " + e.Hint
@@ -163,13 +169,13 @@ runtime = "/usr/bin/runc"
 x = 1
 `))
 	want := Config{
-		Runtime: "/usr/bin/crun", Timeout: DefaultTimeout, Annotations: map[string]string{"io.lanhook.network": "5"},
+		Runtime: "/usr/bin/crun", Timeout: defaultTimeout, Annotations: map[string]string{"io.lanhook.network": "5"},
 		Profiles: map[string]Profile{"lan": {Runtime: "/usr/bin/runc"}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" || err == nil {
 		t.Errorf("%v, -want +got\n%s", err, diff)
 	}
-	if e := ErrorsOf(err); len(e) != 3 || !strings.HasSuffix(err.Error(), " (and 2 more errors)") || e.Hint() != e[0].Hint {
+	if e := errorsIn(err); len(e) != 3 || !strings.HasSuffix(err.Error(), " (and 2 more errors)") || e.Hint() != e[0].Hint {
 		t.Errorf("got %v", err)
 	}
 }
@@ -231,7 +237,7 @@ func TestLoad(t *testing.T) {
 		}
 		_, err := Load(path)
 		want := path + ": it belongs to user 12, not to root"
-		if err == nil || err.Error() != want || ErrorsOf(err).Hint() != "chown root "+path {
+		if err == nil || err.Error() != want || errorsIn(err).Hint() != "chown root "+path {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	})
@@ -272,17 +278,17 @@ func TestPrograms(t *testing.T) {
 				}
 				return
 			}
-			var e *ProgramError
+			var e *programError
 			want := fmt.Sprintf("the real runtime %s: %s", tt.path, tt.want)
 			if !errors.As(err, &e) || err.Error() != want || e.Hint() != "name another as runtime in /etc/lanhook/runtime.toml" {
 				t.Errorf("got %v, want %s", err, want)
 			}
 		})
 	}
-	if got := first("me", []string{"/no", dir}, self); got != "" {
+	if got := first(in([]string{"/no", dir}, "me"), self); got != "" {
 		t.Errorf("found itself: %s", got)
 	}
-	if got := first("good", []string{"/no", dir}, self); got != good {
+	if got := first(in([]string{"/no", dir}, "good"), self); got != good {
 		t.Errorf("found %q, want %s", got, good)
 	}
 	if got, err := FindShim(good, "/x/containerd", self); err != nil || got != good {
@@ -306,7 +312,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte("version=1\n[annotations]\nio.lanhook.network='lan'\n'io.lanhook.name'=1979-05-27\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := Decode("f", data)
-		all := ErrorsOf(err)
+		all := errorsIn(err)
 		if (err == nil) != (len(all) == 0) {
 			t.Fatalf("error %v holds %d", err, len(all))
 		}

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -265,10 +264,4 @@ func timeout(d *decoder, c *Config, e entry) {
 	default:
 		c.Timeout = t
 	}
-}
-
-// ErrorsOf are the single errors of a file that [Load] or [Decode] refused, nil for another error.
-func ErrorsOf(err error) Errors {
-	all, _ := errors.AsType[Errors](err)
-	return all
 }

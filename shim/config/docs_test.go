@@ -89,7 +89,7 @@ func TestDocsExamples(t *testing.T) {
 		}
 		var got strings.Builder
 		_, err := Decode("runtime.toml", []byte(block))
-		for _, e := range ErrorsOf(err) {
+		for _, e := range errorsIn(err) {
 			fmt.Fprintln(&got, e)
 			if e.Hint != "" {
 				fmt.Fprintf(&got, "    hint: %s\n", e.Hint)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"sort"
 	"strings"
@@ -79,6 +80,21 @@ func position(data []byte, at int) (line, col int) {
 	before := string(data[:min(at, len(data))])
 	begin := strings.LastIndexByte(before, '\n') + 1
 	return strings.Count(before, "\n") + 1, utf8.RuneCountInString(before[begin:]) + 1
+}
+
+// Line is an error as a program says it: one line with its hint, since engines show one line and hide the others. doing
+// is what the program was called for, "" when that is not known.
+func Line(program, doing string, err error) string {
+	text := program + ": "
+	if doing != "" {
+		text += doing + ": "
+	}
+	text += strings.ReplaceAll(err.Error(), "\n", "; ")
+	var h interface{ Hint() string }
+	if errors.As(err, &h) && h.Hint() != "" {
+		text += " (" + h.Hint() + ")"
+	}
+	return oneLine(text)
 }
 
 // oneLine keeps a message with a foreign text in it on one line, and a terminal from harm.

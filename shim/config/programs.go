@@ -23,8 +23,8 @@ func folders() []string {
 // places are the folders for the reference.
 func places() string { return "`" + strings.Join(folders(), "`, `") + "`" }
 
-// ProgramError is a program that cannot be run.
-type ProgramError struct {
+// programError is a program that cannot be run.
+type programError struct {
 	// What it is: "the real runtime".
 	What string
 	// Path is where it should be, "" when none was named and none was found.
@@ -36,7 +36,7 @@ type ProgramError struct {
 }
 
 // Error is one line. It is not in errno's words: podman takes "no such file" for its runtime's absence.
-func (e *ProgramError) Error() string {
+func (e *programError) Error() string {
 	if e.Path == "" {
 		return fmt.Sprintf("%s: %s", e.What, e.Why)
 	}
@@ -44,23 +44,24 @@ func (e *ProgramError) Error() string {
 }
 
 // Hint names the key.
-func (e *ProgramError) Hint() string {
+func (e *programError) Hint() string {
 	return fmt.Sprintf("name another as %s in %s", e.Key, Path)
 }
 
+// Runtimes are the paths at which the real runtime is looked for when the file names none, in this order.
+func Runtimes() []string { return in(folders(), "runc", "crun") }
+
 // FindRuntime gives the real runtime's absolute path: named, or if that is "", the first of runc and crun in the usual
-// folders that is not the program self itself. The error is a [*ProgramError].
+// folders that is not the program self itself. The error says what it is that cannot be run, and why.
 func FindRuntime(named string, self fs.FileInfo) (string, error) {
 	const what, key = "the real runtime", "runtime"
 	if named != "" {
 		return check(what, key, named, self)
 	}
-	for _, name := range []string{"runc", "crun"} {
-		if path := first(name, folders(), self); path != "" {
-			return path, nil
-		}
+	if path := first(Runtimes(), self); path != "" {
+		return path, nil
 	}
-	return "", &ProgramError{What: what, Key: key, Why: "neither runc nor crun is in " + strings.Join(folders(), ", ")}
+	return "", &programError{What: what, Key: key, Why: "neither runc nor crun is in " + strings.Join(folders(), ", ")}
 }
 
 // FindShim gives the absolute path of containerd's own shim: named, or if that is "", the one beside the containerd that
@@ -74,10 +75,10 @@ func FindShim(named, containerd string, self fs.FileInfo) (string, error) {
 	if filepath.IsAbs(containerd) {
 		dirs = append([]string{filepath.Dir(containerd)}, dirs...)
 	}
-	if path := first(shimName, dirs, self); path != "" {
+	if path := first(in(dirs, shimName), self); path != "" {
 		return path, nil
 	}
-	return "", &ProgramError{What: what, Key: key, Why: shimName + " is not in " + strings.Join(dirs, ", ")}
+	return "", &programError{What: what, Key: key, Why: shimName + " is not in " + strings.Join(dirs, ", ")}
 }
 
 // FindLanhook gives the hook's absolute path: named, or if that is "", the one beside the program at, whose path has no
@@ -89,10 +90,21 @@ func FindLanhook(named, at string) (string, error) {
 	return check("the hook", "lanhook", named, nil)
 }
 
-// first is the first program of that name in folders, "" for none.
-func first(name string, folders []string, self fs.FileInfo) string {
-	for _, dir := range folders {
-		if path, err := check("", "", filepath.Join(dir, name), self); err == nil {
+// in are the paths that a program of one of these names may have in folders, the first name's first.
+func in(folders []string, names ...string) []string {
+	var paths []string
+	for _, name := range names {
+		for _, dir := range folders {
+			paths = append(paths, filepath.Join(dir, name))
+		}
+	}
+	return paths
+}
+
+// first is the first program of these paths, "" for none.
+func first(paths []string, self fs.FileInfo) string {
+	for _, path := range paths {
+		if _, err := check("", "", path, self); err == nil {
 			return path
 		}
 	}
@@ -101,7 +113,7 @@ func first(name string, folders []string, self fs.FileInfo) string {
 
 // check refuses what cannot be executed, and self.
 func check(what, key, path string, self fs.FileInfo) (string, error) {
-	bad := func(why string) (string, error) { return "", &ProgramError{What: what, Path: path, Why: why, Key: key} }
+	bad := func(why string) (string, error) { return "", &programError{What: what, Path: path, Why: why, Key: key} }
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -7,6 +7,7 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/lanhook/lanhook/hook/oci"
 	"github.com/lanhook/lanhook/shim/config"
 	"github.com/lanhook/lanhook/shim/inject"
 )
@@ -71,7 +72,7 @@ func (s *shim) detach() error {
 
 // hook runs the hook with a container state on its stdin.
 func (s *shim) hook(lanhook string, state []byte) error {
-	args := []string{"lanhook", "hook", "poststop", "--by", inject.By}
+	args := []string{"lanhook", "hook", "poststop", "--by", oci.ByRuntime}
 	if s.cfg.StateDir != "" {
 		args = append(args, "--state-dir", s.cfg.StateDir)
 	}
@@ -89,7 +90,7 @@ func (s *shim) hook(lanhook string, state []byte) error {
 		var code int
 		// stdout is for containerd, to which the shim has answered already.
 		code, err = child(lanhook, args, &os.ProcAttr{
-			Dir: "/", Env: []string{inject.Env}, Files: []*os.File{in, null, os.Stderr},
+			Dir: "/", Env: []string{oci.DefaultEnv}, Files: []*os.File{in, null, os.Stderr},
 		})
 		if err == nil && code != 0 {
 			err = fmt.Errorf("%s ended with exit code %d", lanhook, code)

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"unicode"
 
 	"github.com/lanhook/lanhook/shim/config"
 )
@@ -50,21 +49,11 @@ type shim struct {
 
 // say writes one line to stderr: containerd puts it into its error, or into its log at "delete".
 func (s *shim) say(err error) {
-	text := "containerd-shim-lanhook-v2: "
+	doing := ""
 	if s.action != "" {
-		text += s.action + " " + s.id + ": "
+		doing = s.action + " " + s.id
 	}
-	text += strings.ReplaceAll(err.Error(), "\n", "; ")
-	var h interface{ Hint() string }
-	if errors.As(err, &h) && h.Hint() != "" {
-		text += " (" + h.Hint() + ")"
-	}
-	fmt.Fprintln(s.stderr, strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, text))
+	fmt.Fprintln(s.stderr, config.Line("containerd-shim-lanhook-v2", doing, err))
 }
 
 // become does not come back but for "delete", or with an error.

@@ -87,7 +87,7 @@ func TestGuest(t *testing.T) {
 			asked = strings.Replace(asked, `{"`, `{"io.lanhook.`, 1)
 			config := strings.ReplaceAll(`{"annotations":`+asked+`},`+tt.rest+`}`, "STATE", o.StateDir)
 			dir := bundle(t, config)
-			text, _, err := inject(t, dir, o)
+			text, err := inject(t, dir, o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -152,7 +152,7 @@ func TestGuestAgain(t *testing.T) {
 	var texts []string
 	for _, id := range []string{"web", "web", "db"} {
 		o.ID = id
-		text, _, err := inject(t, dir, o)
+		text, err := inject(t, dir, o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -199,7 +199,7 @@ func TestGuestRefused(t *testing.T) {
 				}
 			}
 			dir := bundle(t, tt.config)
-			_, _, err := inject(t, dir, o)
+			_, err := inject(t, dir, o)
 			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("got %v, want %s", err, tt.want)
 			}
@@ -217,11 +217,11 @@ func TestGuestCGroup(t *testing.T) {
 	if err := os.WriteFile(o.Policy, []byte(policy), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if text, _, err := inject(t, bundle(t, asked), o); err != nil || strings.Contains(text, "--guest") || !strings.Contains(text, "--by") {
+	if text, err := inject(t, bundle(t, asked), o); err != nil || strings.Contains(text, "--guest") || !strings.Contains(text, "--by") {
 		t.Errorf("got %s (%v)", text, err)
 	}
 	known := strings.Replace(asked, `"linux":{`, `"linux":{"cgroupsPath":"/x",`, 1)
-	if text, _, err := inject(t, bundle(t, known), o); err != nil || !strings.Contains(text, "--guest") {
+	if text, err := inject(t, bundle(t, known), o); err != nil || !strings.Contains(text, "--guest") {
 		t.Errorf("got %s (%v)", text, err)
 	}
 	for in, want := range map[string]string{

@@ -9,6 +9,7 @@
 package inject
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"os"
@@ -22,12 +23,6 @@ import (
 
 // runtimeTimeout is the runtime's patience that the hook's own deadline, 20 seconds when it is not told another, goes with.
 const runtimeTimeout = 30 * time.Second
-
-// What a call of the hook has in common, whoever makes it: its environment, and by whom it was put where it is.
-const (
-	Env = oci.DefaultEnv
-	By  = oci.ByRuntime
-)
 
 // configFile is the name of a bundle's configuration.
 const configFile = "config.json"
@@ -145,7 +140,7 @@ func (c Container) Edits(o Options) (oci.Edits, error) {
 // hooks are those that call lanhook. The hook gives up before the runtime loses its patience, so that it has the time to
 // take everything back.
 func (o Options) hooks() *oci.Hooks {
-	h := &oci.Hooks{Path: o.Lanhook, By: By, Timeout: int(o.Timeout / time.Second)}
+	h := &oci.Hooks{Path: o.Lanhook, By: oci.ByRuntime, Timeout: int(o.Timeout / time.Second)}
 	if o.Policy != "" {
 		h.Args = append(h.Args, "--policy", o.Policy)
 	}
@@ -160,13 +155,13 @@ func (o Options) hooks() *oci.Hooks {
 
 // Write edits config.json. It is replaced in one rename, keeps its mode and owner, and is left alone when there is
 // nothing to change. Errors are an [*oci.Error].
-func (c Container) Write(e oci.Edits) (oci.Edited, error) {
+func (c Container) Write(e oci.Edits) error {
 	edited, err := e.Apply(c.Config)
 	if err != nil {
-		return oci.Edited{}, fmt.Errorf("%s: %w", c.File, err)
+		return fmt.Errorf("%s: %w", c.File, err)
 	}
-	if edited.Change == oci.Unchanged {
-		return edited, nil
+	if bytes.Equal(edited, c.Config) {
+		return nil
 	}
-	return edited, oci.WriteVolatile(c.File, edited.Config)
+	return oci.WriteVolatile(c.File, edited)
 }

@@ -89,7 +89,7 @@ func (c call) prepare(runtime string, cfg config.Config, cfgErr, profileErr erro
 		ID: t.id, Lanhook: lanhook, Policy: cfg.Policy, StateDir: cfg.StateDir, Timeout: cfg.Timeout, Defaults: cfg.Annotations,
 	})
 	if err == nil {
-		_, err = box.Write(edits)
+		err = box.Write(edits)
 	}
 	if word, joins := box.Joins(); joins && err == nil {
 		by = []string{lanhook, "join", "--bundle", dir}
