@@ -145,7 +145,7 @@ func environment() []string { return []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bi
 // bench is the whole run, inside.
 func bench(ctx context.Context, c config, stdout, stderr io.Writer) error {
 	for _, program := range []string{
-		c.lanhook, filepath.Join(c.tools, "floor"), filepath.Join(c.tools, "stopwatch"), filepath.Join(c.tools, "empty"),
+		c.lanhook, filepath.Join(c.tools, "floor"), filepath.Join(c.tools, "stopwatch"), filepath.Join(c.tools, "empty"), filepath.Join(c.tools, "lanhook-runtime"),
 		netavarkProgram, filepath.Join(cniFolder, "macvlan"), filepath.Join(cniFolder, "bridge"),
 	} {
 		if _, err := os.Stat(program); err != nil {

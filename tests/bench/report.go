@@ -58,6 +58,7 @@ const (
 	second = "s"
 	mega   = "MB"
 	mebi   = "MiB"
+	milli  = "ms"
 )
 
 // percentile is the value below which p of the sorted values lie, p from 0 to 1: the nearest one, none between two.
@@ -134,6 +135,10 @@ func (m measurements) targets(c config, size int64) []target {
 	}
 	add(fmt.Sprintf("%d macvlan attaches at once / %d empty Go programs at once", atOnce, atOnce),
 		median(macvlan, attachOp, burst, "lanhook")/median("", runOp, burst, "empty"), 4, times)
+	for _, name := range []string{nothing, network} {
+		add("create by "+name+", beyond the runtime's own",
+			median("", createOp, none, name)-median("", createOp, none, bareRuntime), 2, milli)
+	}
 	add("size of lanhook", float64(size)/1e6, 5, mega)
 	add("memory of an attach", m.row(what{macvlan, attachOp, none, "lanhook"}).Memory, 16, mebi)
 	return list
@@ -189,6 +194,8 @@ func (s summary) print(out io.Writer) error {
 			line("%d empty Go programs at once\t%s", atOnce, r.cell())
 		case r.Operation == runOp:
 			line("start of %s\t%s", r.Contender, r.cell())
+		case r.Operation == createOp:
+			line("create by %s\t%s", r.Contender, r.cell())
 		case r.Operation == "gc":
 			line("gc of %d %s containers\t%s", s.Many, r.Driver, r.cell())
 		}

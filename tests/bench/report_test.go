@@ -58,6 +58,9 @@ func measured(ms int, named map[what]int) measurements {
 		}
 		add(what{d, "gc", many, "lanhook"})
 	}
+	for _, name := range []string{bareRuntime, nothing, network} {
+		add(what{"", createOp, none, name})
+	}
 	add(what{macvlan, attachOp, burst, "lanhook"})
 	add(what{"", runOp, burst, "empty"})
 	return m
@@ -89,12 +92,14 @@ func TestTargets(t *testing.T) {
 				{bridge, detachOp, many, "lanhook"}:   12,
 				{macvlan, "gc", many, "lanhook"}:      1001,
 				{macvlan, attachOp, burst, "lanhook"}: 41,
+				{"", createOp, none, network}:         13,
 			},
 			size: 5_100_000,
 			missed: []string{
 				"bridge detach, lanhook / netavark", "bridge detach, lanhook with 1000 attached / with none",
 				"gc of 1000 dead macvlan containers",
-				"100 macvlan attaches at once / 100 empty Go programs at once", "size of lanhook",
+				"100 macvlan attaches at once / 100 empty Go programs at once",
+				"create by lanhook-runtime, a network asked for, beyond the runtime's own", "size of lanhook",
 			},
 		},
 	} {

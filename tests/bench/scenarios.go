@@ -55,8 +55,12 @@ type bencher struct {
 // runAll measures everything. say is told what comes next.
 func runAll(l *lab, m measurements, say func(string)) error {
 	b := &bencher{lab: l, measurements: m, lanhook: &lanhook{l}, say: say}
-	var err error
-	if b.host, err = l.newHost("machine"); err != nil {
+	const name = "machine"
+	w, err := b.newWrapper(name)
+	if err != nil {
+		return err
+	}
+	if b.host, err = l.newHost(name); err != nil {
 		return err
 	}
 	for _, d := range []driver{macvlan, bridge} {
@@ -71,6 +75,12 @@ func runAll(l *lab, m measurements, say func(string)) error {
 	say(fmt.Sprintf("%d at once", atOnce))
 	if err := b.bursts(); err != nil {
 		return fmt.Errorf("%d at once: %w", atOnce, err)
+	}
+	say("creating a container by lanhook-runtime")
+	for range b.rounds {
+		if err := b.create(w); err != nil {
+			return fmt.Errorf("lanhook-runtime: %w", err)
+		}
 	}
 	return nil
 }
