@@ -318,8 +318,9 @@ func (d Dir) Collect(ctx context.Context, named func([]string) (map[string]bool,
 // Rewrite writes the hosts file of a container, whose lock the caller holds: its own names go with its addresses, and the
 // others stand behind it. A container without a hosts file of ours, or whose files are gone, is left alone.
 //
-// The file stays the same one, since it is mounted. A reader never finds it empty or cut off: all is written at once,
-// with blank lines up to the end of what was there before, which are then cut off.
+// The file stays the same one, since it is mounted. A reader never finds it empty or cut off: it never gets shorter, but
+// ends in blank lines, and these are written before what takes their place. Cut off at a new end, a tmpfs would show NUL
+// bytes to who reads up to the old one; grown by what is written, it ends within a line to who knows only the old size.
 func (d Dir) Rewrite(key string, own Entry, others []Entry) error {
 	if err := CheckKey(key); err != nil {
 		return err
@@ -353,14 +354,14 @@ func rewrite(name string, content []byte) error {
 		return fmt.Errorf("rewrite %s: %w", name, err)
 	}
 	old, err := read(f)
+	if more := len(content) - len(old); err == nil && more > 0 {
+		_, err = f.WriteAt(bytes.Repeat([]byte{'\n'}, more), int64(len(old)))
+	}
+	if less := len(old) - len(content); less > 0 {
+		content = slices.Concat(content, bytes.Repeat([]byte{'\n'}, less))
+	}
 	if err == nil && !bytes.Equal(old, content) {
-		padded := append([]byte{}, content...)
-		if missing := len(old) - len(content); missing > 0 {
-			padded = append(padded, bytes.Repeat([]byte{'\n'}, missing)...)
-		}
-		if _, err = f.WriteAt(padded, 0); err == nil && len(padded) > len(content) {
-			err = f.Truncate(int64(len(content)))
-		}
+		_, err = f.WriteAt(content, 0)
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("rewrite %s: %w", name, err)

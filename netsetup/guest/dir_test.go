@@ -296,7 +296,7 @@ func TestRewrite(t *testing.T) {
 			default:
 			}
 			data, err := os.ReadFile(hosts)
-			if err != nil || !strings.HasPrefix(string(data), "127.0.0.1\tlocalhost\n") || data[len(data)-1] != '\n' {
+			if err != nil || !strings.HasPrefix(string(data), "127.0.0.1\tlocalhost\n") || data[len(data)-1] != '\n' || slices.Contains(data, 0) {
 				t.Errorf("a reader found %q (%v)", data, err)
 				return
 			}
@@ -315,12 +315,15 @@ func TestRewrite(t *testing.T) {
 	}
 	close(stop)
 	reader.Wait()
-	if diff := cmp.Diff(head+"192.0.2.9\tpeer-0\n192.0.2.9\tpeer-1\n192.0.2.9\tpeer-2\n", content(t, hosts)); diff != "" {
+	if diff := cmp.Diff(head+"192.0.2.9\tpeer-0\n192.0.2.9\tpeer-1\n192.0.2.9\tpeer-2\n", strings.TrimRight(content(t, hosts), "\n")+"\n"); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	after, err := os.Stat(hosts)
 	if err != nil || !os.SameFile(before, after) {
 		t.Errorf("it is another file (%v)", err)
+	}
+	if n := int64(len(Hosts(nil, own, many))); after.Size() < n {
+		t.Errorf("it has got shorter than %d bytes: %d", n, after.Size())
 	}
 	if err := d.Rewrite(Key("/b", "none"), own, nil); err != nil {
 		t.Errorf("no files: %v", err)

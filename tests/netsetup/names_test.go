@@ -76,7 +76,7 @@ func (b *box) names(t *testing.T) []string {
 	}
 	var out []string
 	for line := range strings.Lines(string(data)) {
-		if !strings.Contains(line, "localhost") && !strings.Contains(line, "ip6-") {
+		if line != "\n" && !strings.Contains(line, "localhost") && !strings.Contains(line, "ip6-") {
 			out = append(out, strings.ReplaceAll(strings.TrimSpace(line), "\t", " "))
 		}
 	}
