@@ -83,7 +83,7 @@ func (s *Setup) attach(ctx context.Context, d *draft) (Result, error) {
 	}
 	return Result{
 		Ref: d.rec.Ref(), Already: d.already, Interfaces: slices.Concat(d.shared, d.rec.Interfaces), Joined: d.rec.Joined,
-		Unnamed: others,
+		Unnamed: errors.Join(d.remains, others),
 	}, nil
 }
 
@@ -130,8 +130,8 @@ func (s *Setup) takeBack(ctx context.Context, k apply.Kernel, rec store.Record) 
 	ctx, cancel := background(ctx)
 	defer cancel()
 	err := s.undo(ctx, k, rec)
-	if err == nil {
-		return s.unhold(ctx, rec)
+	if _, only := errors.AsType[*remainsError](err); err == nil || only {
+		return errors.Join(err, s.unhold(ctx, rec))
 	}
 	// What was never begun is nobody's to undo later either. A record that is gone stays so: then only a bridge is left,
 	// which gc knows by its mark.
@@ -170,7 +170,12 @@ func (s *Setup) begin(ctx context.Context, d *draft) (release func(), err error)
 		if isBounded(err) {
 			tries--
 		}
-		if err = s.clear(ctx, d, err); err != nil {
+		err = s.clear(ctx, d, err)
+		if _, only := errors.AsType[*remainsError](err); only {
+			// What was in the way is gone.
+			d.remains, err = errors.Join(d.remains, err), nil
+		}
+		if err != nil {
 			return nil, err
 		}
 	}

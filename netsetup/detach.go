@@ -143,7 +143,23 @@ func (s *Setup) open(rec store.Record) (*kernel.Namespace, error) {
 	return s.Host.Namespace(path)
 }
 
-// undo takes back what the record says and then deletes it, with its leases. The record stays when anything failed.
+// remainsError is what could not be tidied up after a record had gone with all that it said: a bridge that nobody uses,
+// files, or the names in those of others. gc, or the next attach on the network, does it.
+type remainsError struct{ err error }
+
+func (e *remainsError) Error() string { return e.err.Error() }
+
+func (e *remainsError) Unwrap() error { return e.err }
+
+func remaining(errs ...error) error {
+	if err := errors.Join(errs...); err != nil {
+		return &remainsError{err}
+	}
+	return nil
+}
+
+// undo takes back what the record says and then deletes it, with its leases. The record stays when anything failed, but
+// for a [*remainsError].
 func (s *Setup) undo(ctx context.Context, k apply.Kernel, rec store.Record) error {
 	if rec.BootID == s.BootID && rec.Host != s.hostNetNS() {
 		return s.undoElsewhere(ctx, rec)
@@ -158,10 +174,10 @@ func (s *Setup) undo(ctx context.Context, k apply.Kernel, rec store.Record) erro
 		}
 		return err
 	})
-	if err == nil {
-		err = errors.Join(s.releaseBridges(ctx, k, idle), s.unname(ctx, rec))
+	if err != nil {
+		return err
 	}
-	return err
+	return remaining(s.releaseBridges(ctx, k, idle), s.unname(ctx, rec))
 }
 
 // undoElsewhere deletes a record that was written in another host's namespace, when that one is gone with all its links.
@@ -177,7 +193,7 @@ func (s *Setup) undoElsewhere(ctx context.Context, rec store.Record) error {
 	if err = s.Store.Update(ctx, func(tx *store.Tx) error { return tx.Delete(rec.Ref()) }); err != nil {
 		return err
 	}
-	return s.unname(ctx, rec)
+	return remaining(s.unname(ctx, rec))
 }
 
 // ownUndo is what undoes the steps, but for bridges, which others may use.

@@ -46,6 +46,8 @@ type draft struct {
 
 	rec     store.Record
 	already bool
+	// remains is what a dead container whose record was in the way has left.
+	remains error
 	// crowded is true when many containers are attached.
 	crowded bool
 }

@@ -50,10 +50,12 @@ func (s *Setup) leave(ctx context.Context, ref store.Ref, why ending) (departure
 			gone = append(gone, rec)
 			continue
 		}
-		if err := s.undo(ctx, s.undoer(rec), rec); err != nil {
+		err := s.undo(ctx, s.undoer(rec), rec)
+		if _, only := errors.AsType[*remainsError](err); err != nil && !only {
 			errs = append(errs, err, s.disown(ctx, rec.Ref()))
 			continue
 		}
+		errs = append(errs, err)
 		gone = append(gone, rec)
 	}
 	d.gone = gone

@@ -62,7 +62,8 @@ type Result struct {
 	Interfaces []plan.Interface
 	// Joined are the records of the containers with which it shares interfaces.
 	Joined []store.Ref
-	// Unnamed is why other containers could not be told its name, nil as a rule. The attach is good without.
+	// Unnamed is why other containers could not be told its name, or the end of a dead one whose record was in the way,
+	// nil as a rule. The attach is good without.
 	Unnamed error
 }
 

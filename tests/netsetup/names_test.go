@@ -257,6 +257,30 @@ func TestNames(t *testing.T) {
 	})
 }
 
+// What is wrong with the files of another container is no reason to refuse one, nor to forget what goes with it.
+func TestNamesOfOthersBroken(t *testing.T) {
+	w := newWorld(t, named)
+	a, b := w.plainBox(t, "a"), w.plainBox(t, "b")
+	a.attachNamed(t, "network=apps,ip=172.30.0.2,ip=fd30::2")
+	b.attachNamed(t, "network=apps,ip=172.30.0.3,ip=fd30::3")
+	if err := errors.Join(os.Remove(b.hostsFile()), os.Mkdir(b.hostsFile(), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	// Its poststop never comes, and it is started once more.
+	a.ended(t)
+	again := w.plainBox(t, "a")
+	c := again.container(t, "network=quiet")
+	c.Guest = again.made(t)
+	r, err := w.setup.Attach(t.Context(), c)
+	if err != nil || r.Unnamed == nil {
+		t.Errorf("attach gave %v, and of others %v", err, r.Unnamed)
+	}
+	again.stop(t)
+	b.stop(t)
+	w.noFiles(t)
+	w.empty(t)
+}
+
 // Attaches and detaches at the same time leave every file as the records are in the end.
 func TestNamesAtOnce(t *testing.T) {
 	const n = 12
