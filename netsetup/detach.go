@@ -37,8 +37,10 @@ func (s *Setup) Detach(ctx context.Context, id string) (Detached, error) {
 		return result, err
 	}
 	var errs []error
+	// One deadline for all of that id, of which other engines may have some that run.
+	deadline := time.Now().Add(stopGrace)
 	for _, rec := range records {
-		if rec.BootID == s.BootID && outlives(ctx, rec.Process, stopGrace) {
+		if rec.BootID == s.BootID && outlives(ctx, rec.Process, deadline) {
 			result.Alive = append(result.Alive, rec.Ref())
 			continue
 		}

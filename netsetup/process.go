@@ -16,9 +16,8 @@ const stopGrace = 3 * time.Second
 // alive says whether a recorded process still runs: the same one, not another that was given its number.
 func alive(p store.Process) bool { return p.PID != 0 && process.Process(p).Alive() }
 
-// outlives waits at most grace for a recorded process to end, and says whether it still runs.
-func outlives(ctx context.Context, p store.Process, grace time.Duration) bool {
-	deadline := time.Now().Add(grace)
+// outlives waits until deadline for a recorded process to end, and says whether it still runs.
+func outlives(ctx context.Context, p store.Process, deadline time.Time) bool {
 	for wait := time.Millisecond; alive(p); wait = min(2*wait, 50*time.Millisecond) {
 		if time.Now().After(deadline) || pause(ctx, wait) != nil {
 			return true

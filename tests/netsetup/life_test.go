@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -121,6 +122,28 @@ func TestLeaseLife(t *testing.T) {
 		}
 		c.Ping(t, nettest.PeerPrefix4().Addr())
 		w.done(t, c)
+	})
+	t.Run("a poststop waits once for all containers of that id", func(t *testing.T) {
+		w := newWorld(t, lan4)
+		// As if each were another engine's, or of another of containerd's namespaces.
+		living, dead := []*box{w.plainBox(t, "c"), w.plainBox(t, "c"), w.plainBox(t, "c")}, w.plainBox(t, "c")
+		for _, b := range append(living, dead) {
+			b.attach(t, "network=lan")
+		}
+		dead.End()
+		start := time.Now()
+		d, err := w.setup.Detach(t.Context(), "c")
+		if err != nil || !d.Found || len(d.Alive) != len(living) || len(d.Interfaces) != 1 {
+			t.Errorf("detach gave %+v (%v)", d, err)
+		}
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("it took %s", took)
+		}
+		for _, b := range living {
+			b.End()
+		}
+		w.collects(t, len(living))
+		w.empty(t)
 	})
 	t.Run("a record of another boot is forgotten, and nothing else", func(t *testing.T) {
 		w := newWorld(t, lan4)
