@@ -5,6 +5,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/lanhook/lanhook/shim/config"
@@ -46,10 +48,31 @@ func (c call) become(env []string, file string) error {
 		}
 		line = append(by, line...)
 	}
-	if err := syscall.Exec(line[0], line, env); err != nil { //nolint:gosec // G204: that is what it is for
+	if err := syscall.Exec(line[0], line, past(self, env)); err != nil { //nolint:gosec // G204: that is what it is for
 		return fmt.Errorf("run %s: %w", line[0], err)
 	}
 	return nil
+}
+
+// past is the environment without the folder first in PATH by which containerd-shim-lanhook-v2 had this program found as
+// runc. A real runtime that itself looks for runc in PATH, as some that stand before it do, would find it again, and it
+// that runtime, for ever.
+func past(self os.FileInfo, env []string) []string {
+	for i, e := range env {
+		path, ok := strings.CutPrefix(e, "PATH=")
+		if !ok {
+			continue
+		}
+		folder, rest, more := strings.Cut(path, ":")
+		if info, err := os.Stat(filepath.Join(folder, "runc")); err != nil || !filepath.IsAbs(folder) || !os.SameFile(info, self) {
+			return env
+		}
+		if !more {
+			return slices.Concat(env[:i], env[i+1:])
+		}
+		return slices.Concat(env[:i], []string{"PATH=" + rest}, env[i+1:])
+	}
+	return env
 }
 
 // prepare edits the bundle of a container that asks for something. One that asks for nothing is not touched, whatever

@@ -30,7 +30,7 @@ const (
 
 func TestMain(m *testing.M) {
 	switch name := filepath.Base(os.Args[0]); {
-	case name == "lanhook-runtime":
+	case name == "lanhook-runtime", name == "runc":
 		os.Exit(run(os.Args[1:], os.Environ(), os.Stderr, os.Getenv(configEnv)))
 	case strings.HasPrefix(name, "fake-"):
 		os.Exit(fake())
@@ -196,6 +196,44 @@ func (w *world) refused(t *testing.T, o outcome, want string) {
 	}
 	if !strings.HasPrefix(o.stderr, "lanhook-runtime: ") || !strings.Contains(o.stderr, want) || strings.Count(o.stderr, "\n") != 1 {
 		t.Errorf("stderr %q, want one line with %q", o.stderr, want)
+	}
+}
+
+// TestNotAgain: a runtime that looks for runc in PATH finds the one behind the wrapper, which stands for runc there when
+// containerd-shim-lanhook-v2 has called.
+func TestNotAgain(t *testing.T) {
+	w := newWorld(t, `{}`)
+	me, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, second := filepath.Join(w.dir, "first"), filepath.Join(w.dir, "second")
+	for _, dir := range []string{first, second} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(me, filepath.Join(first, "runc")); err != nil {
+		t.Fatal(err)
+	}
+	w.write(t, filepath.Join(second, "runc"), "#!/bin/sh\nexec '"+w.runtime+"' \"$@\"\n", 0o700)
+	between := filepath.Join(w.dir, "between")
+	// It counts its calls, since one that finds itself has no end.
+	w.write(t, between, "#!/bin/sh\n[ -e '"+between+".was' ] && exit 7\n: >'"+between+".was'\nexec runc \"$@\"\n", 0o700)
+	w.write(t, w.config, fmt.Sprintf("version = 1\nruntime = %q\n", between), 0o600)
+	env := w.env
+	w.env = append(slices.Clone(env), "PATH="+first+":"+second, "LAST=1")
+	o := w.call(t, "create", "web")
+	if o.got == nil || o.state.ExitCode() != 0 || !slices.Contains(o.got.Env, "PATH="+second) || !slices.Contains(o.got.Env, "LAST=1") {
+		t.Errorf("exit code %d, stderr %q, the runtime got %+v", o.state.ExitCode(), o.stderr, o.got)
+	}
+	// Alone, the folder leaves no PATH; another one that is first stays.
+	w.toml(t, "")
+	for path, want := range map[string]bool{first: false, second + ":" + first: true} {
+		w.env = append(slices.Clone(env), "PATH="+path)
+		if o := w.call(t, "create", "web"); o.got == nil || slices.Contains(o.got.Env, "PATH="+path) != want || slices.Contains(o.got.Env, "PATH=") {
+			t.Errorf("PATH=%s: the runtime got %+v", path, o.got)
+		}
 	}
 }
 
