@@ -144,7 +144,7 @@ func (a *app) setupPodmanCmd() *command {
 	)
 	return &command{
 		use:   "podman",
-		short: "Write podman's hooks.d files (CRI-O reads the same)",
+		short: "Write podman's hooks.d files",
 		long: `Write one file for createRuntime and one for poststop to podman's hooks.d. They are matched by annotations that
 begin with io.lanhook., so other containers are not touched.`,
 		run: func(context.Context, []string) error {
@@ -167,7 +167,10 @@ func (a *app) planPodman(f setupFlags, dir, binary string) (engine.Plan, error) 
 			return engine.Plan{}, err
 		}
 	}
-	var plan engine.Plan
+	plan := engine.Plan{Notes: []string{"containers get it with podman run --network none --annotation io.lanhook.network=NETWORK"}}
+	if f.undo {
+		plan.Notes = nil
+	}
 	files := oci.HooksD(h)
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		c := engine.Change{Path: filepath.Join(dir, name), After: files[name]}

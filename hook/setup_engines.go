@@ -8,11 +8,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
 
 	"github.com/lanhook/lanhook/hook/engine"
+	"github.com/lanhook/lanhook/shim/config"
 	"github.com/lanhook/lanhook/hook/oci"
 )
 
@@ -57,6 +59,10 @@ func (a *app) setupEngine(f *engineFlags, with func() engine.Editor) error {
 		do = with().Undo
 	}
 	plan, err := do(f.files())
+	if !f.undo && (a.policy != "" || a.stateDir != defaultStateDir) {
+		plan.Notes = append(plan.Notes,
+			"--policy and --state-dir are not passed on: lanhook-runtime takes policy and state-dir from "+config.Path)
+	}
 	return a.setup(f.setupFlags, plan, err)
 }
 
@@ -151,9 +157,7 @@ func (a *app) setup(f setupFlags, plan engine.Plan, err error) error {
 	for _, c := range plan.Changes {
 		v.Changes = append(v.Changes, changeView{Path: c.Path, Done: done(c), Diff: engine.Diff(c)})
 	}
-	if !f.undo {
-		v.Notes = append(v.Notes, plan.Notes...)
-	}
+	v.Notes = append(v.Notes, plan.Notes...)
 	if plan.None() {
 		v.Reload = ""
 	}
@@ -172,7 +176,7 @@ func (a *app) setup(f setupFlags, plan engine.Plan, err error) error {
 	if a.json {
 		return a.printJSON(v)
 	}
-	a.tell(v, plan.None())
+	a.tell(v, plan.None() && !f.undo)
 	return nil
 }
 
@@ -187,23 +191,25 @@ func done(c engine.Change) string {
 	return "written"
 }
 
-// tell says to people what was done and what is left for them to do.
-func (a *app) tell(v setupView, nothing bool) {
-	if nothing {
+// tell says to people what was done and what is left for them to do. Who repeats a setup has read its notes.
+func (a *app) tell(v setupView, repeated bool) {
+	switch changed := slices.ContainsFunc(v.Changes, func(c changeView) bool { return c.Done != "unchanged" }); {
+	case !changed:
 		fmt.Fprintln(a.stdout, "nothing to do")
-		return
-	}
-	if v.DryRun {
+	case v.DryRun:
 		fmt.Fprintln(a.stdout, "nothing was written")
-		return
-	}
-	for _, c := range v.Changes {
-		if c.Done != "unchanged" {
-			fmt.Fprintf(a.stdout, "%s: %s\n", c.Path, c.Done)
+	default:
+		for _, c := range v.Changes {
+			if c.Done != "unchanged" {
+				fmt.Fprintf(a.stdout, "%s: %s\n", c.Path, c.Done)
+			}
+		}
+		if v.Reload != "" {
+			fmt.Fprintf(a.stdout, "now do: %s\n", v.Reload)
 		}
 	}
-	if v.Reload != "" {
-		fmt.Fprintf(a.stdout, "now do: %s\n", v.Reload)
+	if repeated {
+		return
 	}
 	for _, note := range v.Notes {
 		fmt.Fprintf(a.stdout, "note: %s\n", note)

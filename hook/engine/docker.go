@@ -46,13 +46,12 @@ func (d Docker) Setup(f Files) (Plan, error) {
 	if err != nil {
 		return Plan{}, &HandError{Path: file, Why: err.Error(), Add: d.whole(), Fix: "say in it by hand what is above"}
 	}
-	notes := []string{
-		fmt.Sprintf("containers get it with docker run --runtime %s --network none --annotation io.lanhook.network=NETWORK", d.name()),
-	}
+	// Without default-route the container would have no route beyond the network.
+	note := fmt.Sprintf("containers get it with docker run --runtime %s --network none --annotation io.lanhook.network=NETWORK,default-route=true", d.name())
 	if d.Profile != "" {
-		notes = []string{fmt.Sprintf("containers get what [profile.%s] of %s says, with docker run --runtime %s", d.Profile, settingsFile, d.name())}
+		note = fmt.Sprintf("containers get what [profile.%s] of %s says, with docker run --runtime %s", d.Profile, settingsFile, d.name())
 	}
-	return d.plan(file, before, after, notes), nil
+	return d.plan(file, before, after, append(otherDefault(after), note)), nil
 }
 
 // Undo takes the runtime out of daemon.json again, whatever its path, and the file when setup made it.
@@ -65,7 +64,52 @@ func (d Docker) Undo(f Files) (Plan, error) {
 	if err != nil {
 		return Plan{}, &HandError{Path: file, Why: err.Error(), Fix: "take the runtime " + d.name() + " out by hand"}
 	}
-	return d.plan(file, before, after, nil), nil
+	var notes []string
+	for _, name := range others(after) {
+		undo := "lanhook setup docker --undo"
+		if profile, ok := strings.CutPrefix(name, Name+"-"); ok {
+			undo += " --profile " + profile
+		}
+		notes = append(notes, fmt.Sprintf("the runtime %s stays; %s takes it out", name, undo))
+	}
+	return d.plan(file, before, after, notes), nil
+}
+
+// dockerRuntimes are the parts of daemon.json that name runtimes.
+type dockerRuntimes struct {
+	Default  string `json:"default-runtime"`
+	Runtimes map[string]struct {
+		Path string `json:"path"`
+	} `json:"runtimes"`
+}
+
+// otherDefault says that containers have another runtime by default than lanhook-runtime may run.
+func otherDefault(text []byte) []string {
+	var file dockerRuntimes
+	if err := json.Unmarshal(text, &file); err != nil {
+		return nil // dockerd will say so; what setup needs of it is understood
+	}
+	program := file.Runtimes[file.Default].Path
+	if program == "" || ours(program) {
+		return nil
+	}
+	return []string{sameRuntime(file.Default, program)}
+}
+
+// others are the runtimes that setup has put into a file, by their names.
+func others(text []byte) []string {
+	var file dockerRuntimes
+	if err := json.Unmarshal(text, &file); err != nil {
+		return nil
+	}
+	var names []string
+	for name, r := range file.Runtimes {
+		if ours(r.Path) && (name == Name || strings.HasPrefix(name, Name+"-")) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 func (d Docker) read(f Files) (before []byte, file string, err error) {

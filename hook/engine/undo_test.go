@@ -198,3 +198,27 @@ func FuzzContainerd(f *testing.F) {
 		}
 	})
 }
+
+// TestUndoDockerOthers: what an undo leaves there is said, with the command that takes it out.
+func TestUndoDockerOthers(t *testing.T) {
+	root := t.TempDir()
+	host := Files{Root: root}
+	for _, profile := range []string{"", "lan", "web"} {
+		plan, err := Docker{Runtime: testRuntime, Profile: profile}.Setup(host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, root, plan.Changes)
+	}
+	plan, err := Docker{Profile: "lan"}.Undo(host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"the runtime lanhook stays; lanhook setup docker --undo takes it out",
+		"the runtime lanhook-web stays; lanhook setup docker --undo --profile web takes it out",
+	}
+	if diff := cmp.Diff(want, plan.Notes); diff != "" {
+		t.Errorf("the notes differ (-want +got):\n%s", diff)
+	}
+}
