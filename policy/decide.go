@@ -26,7 +26,7 @@ func (p *Policy) Decide(req request.Request, s Subject) ([]Attachment, error) {
 	}
 	rule := p.match(s)
 	if rule == nil {
-		return nil, asked{what: whatOf(req.Attachments[0])}.deny(s.known(), "no rule matches this container")
+		return nil, asked{what: whatOf(req.Attachments[0])}.deny(p.seen(s), "no rule matches this container")
 	}
 	if n, most := len(req.Attachments), rule.most(); n > most {
 		return nil, asked{rule, whatOf(req.Attachments[most])}.deny("", "rule %s allows %d interfaces, and %d are asked for",

@@ -2,6 +2,8 @@ package policy
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/lanhook/lanhook/policy/request"
@@ -55,8 +57,8 @@ func whatOf(a request.Attachment) string {
 	return a.Key
 }
 
-// known is what the rules compare of a subject, for advice.
-func (s Subject) known() string {
+// seen is what the rules compare of a subject, for advice. Of its annotations these are the ones that some rule names.
+func (p *Policy) seen(s Subject) string {
 	words := []string{fmt.Sprintf("id %s", quoted(s.ID))}
 	for _, w := range []struct{ name, value string }{
 		{"engine", s.Engine},
@@ -68,6 +70,25 @@ func (s Subject) known() string {
 			continue
 		}
 		words = append(words, fmt.Sprintf("%s %.200q", w.name, w.value))
+	}
+	keys := map[string]bool{}
+	for i := range p.Rules {
+		for key := range p.Rules[i].Match.Annotations {
+			keys[key] = true
+		}
+	}
+	const most = 4
+	for i, key := range slices.Sorted(maps.Keys(keys)) {
+		value, has := s.Annotations[key]
+		switch {
+		case i == most:
+			words = append(words, "…")
+		case i > most:
+		case has:
+			words = append(words, fmt.Sprintf("annotation %.80s=%.80q", key, value))
+		default:
+			words = append(words, fmt.Sprintf("no annotation %.80s", key))
+		}
 	}
 	return "the rules see " + strings.Join(words, ", ")
 }

@@ -64,7 +64,7 @@ func (p *Policy) DecideGuest(req request.Request, s Subject) (Guest, error) {
 	}
 	rule := p.match(s)
 	if rule == nil {
-		return Guest{}, asked{what: keys[0]}.deny(s.known(), "no rule matches this container")
+		return Guest{}, asked{what: keys[0]}.deny(p.seen(s), "no rule matches this container")
 	}
 	g := Guest{
 		Rule: rule.Name, Attached: len(attachments) > 0, Hostname: req.Hostname, DNS: slices.Clone(req.DNS),
