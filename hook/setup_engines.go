@@ -14,8 +14,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/lanhook/lanhook/hook/engine"
-	"github.com/lanhook/lanhook/shim/config"
 	"github.com/lanhook/lanhook/hook/oci"
+	"github.com/lanhook/lanhook/shim/config"
 )
 
 // engineFlags are those of the engines that run lanhook-runtime.
