@@ -19,7 +19,7 @@ LANHOOK_TEST_HAVE ?= macvlan,bridge,veth,vxlan,nft
 BUILDVCS := $(if $(shell git rev-parse --verify --quiet HEAD 2>/dev/null),auto,false)
 # What has no share in the time that a hook takes is not inlined: the hook is loaded for every container that starts and
 # stops, and so it is 3 % smaller. To do the same to the whole of Go makes it slower.
-LEAN     := github.com/... go.etcd.io/... encoding/... fmt time
+LEAN     := github.com/... go.etcd.io/... encoding/... log/... fmt reflect time
 GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=$(BUILDVCS) $(LEAN:%=-gcflags=%=-l) \
 	-ldflags '-s -w -X main.version=$(VERSION)'
 # Tests find races (the race detector needs cgo, and thus gcc) and do not lean on their order.
