@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
+
+	"github.com/lanhook/lanhook/policy"
 )
 
 // Host is what the host's own files say; nil for a file that is not there.
@@ -15,7 +17,8 @@ type Host struct {
 	Resolv []byte
 	// Resolved is the list of name servers that systemd-resolved asks itself.
 	Resolved []byte
-	Hosts    []byte
+	// Hosts is /etc/hosts, for a container in the host's network namespace.
+	Hosts []byte
 }
 
 // Places are where the host's files are. "" is the usual place.
@@ -25,18 +28,22 @@ type Places struct{ Resolv, Resolved, Hosts string }
 // file have some megabytes.
 const maxFile = 4 << 20
 
-// ReadHost reads the host's files. A file that is not there says nothing; one that is no file or cannot be read is an
-// error.
-func ReadHost(p Places) (Host, error) {
-	var h Host
-	for _, f := range []struct {
+// ReadHost reads those of the host's files that matter to a container in such a namespace. A file that is not there says
+// nothing; one that is no file, is too long or cannot be read is an error.
+func ReadHost(netns policy.NetNSKind, p Places) (Host, error) {
+	type file struct {
 		path, usual string
 		into        *[]byte
-	}{
+	}
+	var h Host
+	files := []file{
 		{p.Resolv, ResolvPath, &h.Resolv},
 		{p.Resolved, "/run/systemd/resolve/resolv.conf", &h.Resolved},
-		{p.Hosts, HostsPath, &h.Hosts},
-	} {
+	}
+	if netns == policy.NetNSHost {
+		files = append(files, file{p.Hosts, HostsPath, &h.Hosts})
+	}
+	for _, f := range files {
 		if f.path == "" {
 			f.path = f.usual
 		}

@@ -113,7 +113,7 @@ func (w guestWork) edit(ctx context.Context, e *oci.Edits) error {
 	case policy.NetNSContainer:
 		return nil // see Container.Joins
 	}
-	host, err := guest.ReadHost(guest.Places{})
+	host, err := guest.ReadHost(w.guest.NetNS, guest.Places{})
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/lanhook/lanhook/netsetup/guest"
+	"github.com/lanhook/lanhook/policy"
 )
 
 // given is what a config.json says of what only a spec edit can give.
@@ -123,7 +124,7 @@ func TestGuest(t *testing.T) {
 // hasServer says whether this machine has a name server that a container could ask.
 func hasServer(t *testing.T) bool {
 	t.Helper()
-	host, err := guest.ReadHost(guest.Places{})
+	host, err := guest.ReadHost(policy.NetNSDefault, guest.Places{})
 	if err != nil {
 		t.Fatal(err)
 	}
