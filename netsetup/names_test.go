@@ -37,7 +37,7 @@ func crowded(t *testing.T, n int) (*Setup, store.Record) {
 			id := "c" + strconv.Itoa(i)
 			last = store.Record{
 				ID: store.NewID(), Container: id, Workload: id, BootID: "boot", State: store.Attached,
-				NetNS:   store.NetNS{Inode: uint64(i) + 1, Cookie: uint64(i) + 1, NSID: i}, //nolint:gosec // G115: small
+				NetNS:   store.NetNS{Inode: uint64(i) + 1, Cookie: uint64(i) + 1, NSID: i},
 				Created: time.Unix(int64(i), 0).UTC(), Guest: guest.Key("/"+id, id), Names: []string{"apps"},
 				Interfaces: []plan.Interface{{Name: "eth0", Network: "apps", Addresses: []netip.Prefix{netip.PrefixFrom(addr, 16)}}},
 			}
@@ -94,7 +94,7 @@ func TestLateNames(t *testing.T) {
 	if own, others := s.rewrite(ctx, r, map[string]bool{}); own != nil || !errors.Is(others, late) {
 		t.Errorf("others: %v, %v", own, others)
 	}
-	if own, _ := s.rewrite(ctx, r, map[string]bool{rec.Guest: true}); !errors.Is(own, late) {
-		t.Errorf("own: %v", own)
+	if own, others := s.rewrite(ctx, r, map[string]bool{rec.Guest: true}); !errors.Is(own, late) || others != nil {
+		t.Errorf("own: %v, %v", own, others)
 	}
 }
