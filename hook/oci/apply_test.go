@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -216,4 +218,28 @@ func rest(t *testing.T, config []byte) map[string]json.RawMessage {
 		delete(all, name)
 	}
 	return all
+}
+
+// TestApplyManyEarlierMounts: a container's owner names as many mounts as there is room for, and nobody bounds the time.
+func TestApplyManyEarlierMounts(t *testing.T) {
+	const n = 3000
+	var all, others []string
+	for i := range n {
+		all = append(all, fmt.Sprintf(`{"destination":"/x%d","source":"/run/h"}`, i))
+		if i%3 == 1 {
+			all[i] = fmt.Sprintf(`{"destination":"/x%d","source":"/h"}`, i)
+			others = append(others, all[i])
+		}
+	}
+	config := []byte(`{"mounts":[` + strings.Join(all, ",") + `]}`)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	edited, err := Edits{Folder: "/run"}.Apply(config)
+	runtime.ReadMemStats(&after)
+	if want := `{"mounts":[` + strings.Join(others, ",") + `]}`; err != nil || string(edited) != want {
+		t.Errorf("%d bytes (%v), want %d", len(edited), err, len(want))
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > 100*uint64(len(config)) {
+		t.Errorf("it took %d bytes for a text of %d", took, len(config))
+	}
 }

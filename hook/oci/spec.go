@@ -140,9 +140,9 @@ func (e Edits) withoutEarlier(old json.RawMessage) (json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	now := old
-	// From the last on, so that those before it stay where they were found.
-	for i, s := range slices.Backward(all) {
+	var kept []byte
+	count := 0
+	for i, s := range all {
 		mount, members, err := inObject(text[s.start:s.end], fmt.Sprintf("mounts[%d]", i))
 		if err != nil {
 			return nil, err
@@ -155,12 +155,23 @@ func (e Edits) withoutEarlier(old json.RawMessage) (json.RawMessage, error) {
 			return nil, fmt.Errorf("in its mounts[%d] %w", i, err)
 		}
 		m.Destination = path.Join("/", m.Destination)
-		if below(e.Folder, m.Source) && !slices.Contains(e.Mounts, m) {
-			text = cut(text, all, i)
-			now, all = text, slices.Delete(all, i, i+1)
+		switch {
+		case below(e.Folder, m.Source) && !slices.Contains(e.Mounts, m):
+			continue
+		case count == 0:
+			kept = slices.Concat(text[:all[0].start], text[s.start:s.end])
+		default:
+			kept = append(kept, text[all[i-1].end:s.end]...)
 		}
+		count++
 	}
-	return now, nil
+	switch {
+	case count == len(all):
+		return old, nil
+	case count == 0:
+		kept = text[:all[0].start:all[0].start]
+	}
+	return append(kept, text[all[len(all)-1].end:]...), nil
 }
 
 // below says whether a path lies below a folder.
