@@ -155,7 +155,7 @@ func TestHooksD(t *testing.T) {
   },
   "when": {
     "annotations": {
-      "^io\\.lanhook\\.": ".*"
+      "^\"?io\\.lanhook\\.": ".*"
     }
   },
   "stages": [

@@ -97,7 +97,7 @@ func HooksD(h Hooks) map[string][]byte {
 	}
 	text := func(stage string) []byte {
 		return encode(file{
-			Version: "1.0.0", Hook: h.hook(stage), When: when{map[string]string{`^io\.lanhook\.`: ".*"}},
+			Version: "1.0.0", Hook: h.hook(stage), When: when{map[string]string{`^"?io\.lanhook\.`: ".*"}},
 			Stages: []string{stage},
 		}, "  ")
 	}

@@ -11,7 +11,7 @@ import (
 // Parse is [ParseFor] where it is not known which engine made the container.
 func Parse(annotations map[string]string) (Request, error) { return ParseFor("", annotations) }
 
-// ParseFor reads the annotations of a container; those that are not under [Prefix] are passed over. It touches nothing,
+// ParseFor reads the annotations of a container; those that are not [Ours] are passed over. It touches nothing,
 // and the same annotations give the same request. engine is the name of who made the container, as the policy matches
 // it, "" for unknown: what the annotations leave open is another thing with [Docker].
 //
@@ -19,7 +19,7 @@ func Parse(annotations map[string]string) (Request, error) { return ParseFor("",
 func ParseFor(engine string, annotations map[string]string) (Request, error) {
 	var keys []string
 	for key := range annotations {
-		if strings.HasPrefix(key, Prefix) {
+		if Ours(key) {
 			keys = append(keys, key)
 		}
 	}
@@ -32,6 +32,13 @@ func ParseFor(engine string, annotations map[string]string) (Request, error) {
 	slices.Sort(keys)
 	p := parser{open: openOf(engine)}
 	for _, key := range keys {
+		if name, there := strings.CutPrefix(key, `"`); there {
+			p.fail(name, &Error{
+				Reason: "there is a double quote before its name: the engine takes none away",
+				hint:   "leave out the double quotes; only podman 4 wants them",
+			})
+			continue
+		}
 		p.annotation(key, annotations[key])
 	}
 	p.cutOff(annotations)
@@ -61,7 +68,7 @@ func (p *parser) cutOff(annotations map[string]string) {
 				Field:  field,
 				Value:  value,
 				Reason: "this stands as an annotation of its own: the engine cut it off at the comma",
-				hint:   "podman wants double quotes within: --annotation '\"" + p.networks[0] + "=lan," + field + "=…\"'",
+				hint:   "podman 4 wants double quotes within: --annotation '\"" + p.networks[0] + "=lan," + field + "=…\"'",
 			})
 		}
 	}

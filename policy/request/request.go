@@ -7,10 +7,19 @@ package request
 import (
 	"net"
 	"net/netip"
+	"strings"
 )
 
 // Prefix begins every annotation key of lanhook.
 const Prefix = "io.lanhook."
+
+// quoted begins a key around which a quote was left: podman 4 wants --annotation in double quotes where there is a comma
+// in it, and takes them away; podman 5, ctr and Docker leave them in the key.
+const quoted = `"` + Prefix
+
+// Ours says whether a key asks lanhook for something, be it by mistake: one that begins with a quote is refused by [Parse],
+// since its container would start without what it asks for.
+func Ours(key string) bool { return strings.HasPrefix(key, Prefix) || strings.HasPrefix(key, quoted) }
 
 // DefaultIfName is the interface that io.lanhook.network without a name asks for, but for [Docker].
 const DefaultIfName = "eth0"

@@ -14,7 +14,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/lanhook/lanhook/hook/oci"
@@ -73,7 +72,7 @@ func (c Container) Asks() bool { return asks(c.Annotations()) }
 
 func asks(annotations map[string]string) bool {
 	for key := range annotations {
-		if strings.HasPrefix(key, request.Prefix) {
+		if request.Ours(key) {
 			return true
 		}
 	}

@@ -254,3 +254,19 @@ func FuzzEdits(f *testing.F) {
 		}
 	})
 }
+
+// TestQuoted: a container whose engine has left podman 4's quotes in the key asks for something, and is refused; it does
+// not get what others get that ask for nothing.
+func TestQuoted(t *testing.T) {
+	dir := bundle(t, `{"annotations":{"\"io.lanhook.network":"lan,ip=192.0.2.9\""},"linux":{"namespaces":[{"type":"network"}]}}`)
+	c, err := Read(dir, map[string]string{"io.lanhook.network": "lan"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Defaults != nil || !c.Asks() {
+		t.Errorf("it asks: %v, with the defaults %v", c.Asks(), c.Defaults)
+	}
+	if _, err := c.Edits(options(t)); err == nil || !strings.Contains(err.Error(), "double quote") {
+		t.Errorf("edits: %v", err)
+	}
+}
