@@ -133,7 +133,15 @@ func (a *app) gc(ctx context.Context, o netsetup.CollectOptions) error {
 	if o.DryRun {
 		done = "would be taken back"
 	}
-	fmt.Fprintf(a.stdout, "%s and %s %s\n", count(len(collected.Records), "record"), count(len(collected.Bridges), "bridge"),
-		done)
+	fmt.Fprintln(a.stdout, total(collected), done)
 	return err
+}
+
+// total counts what was collected. Files are seldom among it: the hook removes them, unless it is killed or never called.
+func total(c netsetup.Collected) string {
+	text := count(len(c.Records), "record") + " and " + count(len(c.Bridges), "bridge")
+	if n := len(c.Guests); n > 0 {
+		text += " and the files of " + count(n, "container")
+	}
+	return text
 }
