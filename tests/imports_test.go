@@ -3,16 +3,8 @@
 package tests
 
 import (
-	"bytes"
-	"debug/elf"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
 	"io/fs"
-	"os"
-	"os/exec"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -73,12 +65,16 @@ func folders() []folder {
 		},
 		{
 			path: "shim/runtime", imports: []string{"hook/oci", "shim/config", "shim/inject"},
-			tests: []string{"netsetup/guest"},
+			tests: []string{"netsetup/guest", "tests/standin"},
 		},
-		{path: "shim/containerd", imports: []string{"hook/oci", "shim/config", "shim/inject"}},
+		{
+			path: "shim/containerd", imports: []string{"hook/oci", "shim/config", "shim/inject"},
+			tests: []string{"tests/standin"},
+		},
 		{path: "tests"},
 		{path: "tests/testsum"},
 		{path: "tests/nettest"},
+		{path: "tests/standin"},
 		{
 			path:  "tests/kernel",
 			tests: []string{"netsetup/kernel", "netsetup/plan", "netsetup/process", "policy", "policy/request", "tests/nettest"},
@@ -132,18 +128,6 @@ func forbidden() map[string]string {
 // drawers are names that say nothing of what is inside.
 func drawers() []string {
 	return []string{"util", "utils", "helper", "helpers", "common", "types", "base", "misc", "lib", "pkg", "internal"}
-}
-
-// goPackage is what go list says of one package.
-type goPackage struct {
-	ImportPath                         string
-	GoFiles, TestGoFiles, XTestGoFiles []string
-	Imports, TestImports, XTestImports []string
-}
-
-// folder is the package's path below the module.
-func (p goPackage) folder() string {
-	return strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")
 }
 
 func TestFolders(t *testing.T) {
@@ -283,173 +267,4 @@ func TestPortable(t *testing.T) {
 			goTool(t, []string{"GOOS=" + system, "GOARCH=amd64", "CGO_ENABLED=0"}, args...)
 		})
 	}
-}
-
-// TestProgramsAreLean looks at all that the programs import, and at what the linker leaves in them: a library may import
-// what a program never calls. Each of them runs while somebody waits for a container. The wrapper and the shim run for
-// containers of others as well, so they have nothing to do with the kernel's network or the store.
-func TestProgramsAreLean(t *testing.T) {
-	heavy := []string{
-		"net/http", "html/template", "google.golang.org/grpc", "go.etcd.io/etcd", "github.com/containerd",
-		"github.com/prometheus", "crypto/tls",
-	}
-	heavier := slices.Concat(heavy, []string{
-		"github.com/vishvananda", "go.etcd.io", "github.com/spf13", module + "/netsetup/kernel", module + "/netsetup/store",
-	})
-	for folder, prefixes := range map[string][]string{"hook": heavy, "shim/runtime": heavier, "shim/containerd": heavier} {
-		t.Run(folder, func(t *testing.T) {
-			for _, p := range list(t, "-deps", "./"+folder) {
-				for _, prefix := range prefixes {
-					if p.ImportPath == prefix || strings.HasPrefix(p.ImportPath, prefix+"/") {
-						t.Errorf("%s imports %s", folder, p.ImportPath)
-					}
-				}
-			}
-			packages := linked(t, folder)
-			for _, prefix := range slices.Concat(prefixes, []string{"text/template", "os/exec"}) {
-				for name := range packages {
-					if name == prefix || strings.HasPrefix(name, prefix+"/") {
-						t.Errorf("%s links %s", folder, name)
-					}
-				}
-			}
-		})
-	}
-}
-
-// linked are the packages with a function in the program of a folder.
-func linked(t *testing.T, folder string) map[string]bool {
-	t.Helper()
-	program := filepath.Join(t.TempDir(), "program")
-	goTool(t, []string{"CGO_ENABLED=0", "GOOS=linux"}, "build", "-buildvcs=false", "-o", program, "./"+folder)
-	file, err := elf.Open(program)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	symbols, err := file.Symbols()
-	if err != nil {
-		t.Fatal(err)
-	}
-	packages := map[string]bool{}
-	for _, symbol := range symbols {
-		if elf.ST_TYPE(symbol.Info) == elf.STT_FUNC {
-			packages[packageOf(symbol.Name)] = true
-		}
-	}
-	if !packages["main"] {
-		t.Fatalf("found no function of package main among %d symbols", len(symbols))
-	}
-	return packages
-}
-
-// packageOf is the package of a symbol such as text/template.(*Template).Parse or net/http.init.
-func packageOf(symbol string) string {
-	slash := strings.LastIndexByte(symbol, '/')
-	// A type parameter or a closure may hold a path of its own.
-	if bracket := strings.IndexAny(symbol, "[("); bracket >= 0 && bracket < slash {
-		slash = strings.LastIndexByte(symbol[:bracket], '/')
-	}
-	if dot := strings.IndexByte(symbol[slash+1:], '.'); dot >= 0 {
-		return symbol[:slash+1+dot]
-	}
-	return symbol
-}
-
-// usersOf finds the line of the module that a package belongs to.
-func usersOf(modules []dependency, pkg string) ([]string, bool) {
-	for _, m := range modules {
-		if pkg == m.module || strings.HasPrefix(pkg, m.module+"/") {
-			return m.users, true
-		}
-	}
-	return nil, false
-}
-
-// ours are the folders among imports that are in this module.
-func ours(imports []string) []string {
-	var found []string
-	for _, i := range imports {
-		if i == module || strings.HasPrefix(i, module+"/") {
-			found = append(found, strings.TrimPrefix(i, module+"/"))
-		}
-	}
-	return found
-}
-
-// foreign are the imports that are neither ours nor the standard library's, whose first element has no dot.
-func foreign(imports []string) []string {
-	var found []string
-	for _, i := range imports {
-		first, _, _ := strings.Cut(i, "/")
-		if strings.Contains(first, ".") && i != module && !strings.HasPrefix(i, module+"/") {
-			found = append(found, i)
-		}
-	}
-	return found
-}
-
-// required are the modules that go.mod requires.
-func required(t *testing.T) []string {
-	t.Helper()
-	var file struct{ Require []struct{ Path string } }
-	if err := json.Unmarshal(goTool(t, nil, "mod", "edit", "-json"), &file); err != nil {
-		t.Fatal(err)
-	}
-	var paths []string
-	for _, r := range file.Require {
-		paths = append(paths, r.Path)
-	}
-	return paths
-}
-
-// list runs go list for Linux, where every package has its files. Packages that do not compile are listed too (-e): the
-// compiler says better what is wrong with them.
-func list(t *testing.T, args ...string) []goPackage {
-	t.Helper()
-	fields := "-json=ImportPath,GoFiles,TestGoFiles,XTestGoFiles,Imports,TestImports,XTestImports"
-	args = append([]string{"list", "-e", "-buildvcs=false", fields}, args...)
-	decoder := json.NewDecoder(bytes.NewReader(goTool(t, []string{"GOOS=linux"}, args...)))
-	var packages []goPackage
-	for {
-		var p goPackage
-		err := decoder.Decode(&p)
-		if errors.Is(err, io.EOF) {
-			return packages
-		}
-		if err != nil {
-			t.Fatalf("read what go list prints: %v", err)
-		}
-		// With -e a folder that is imported but empty is listed too.
-		if len(p.GoFiles)+len(p.TestGoFiles)+len(p.XTestGoFiles) > 0 {
-			packages = append(packages, p)
-		}
-	}
-}
-
-// goTool runs the go command in the module's root and gives its stdout.
-func goTool(t *testing.T, env []string, args ...string) []byte {
-	t.Helper()
-	var stdout, stderr bytes.Buffer
-	command := exec.CommandContext(t.Context(), "go", args...)
-	command.Dir = root(t)
-	command.Env = append(os.Environ(), env...)
-	command.Stdout, command.Stderr = &stdout, &stderr
-	if err := command.Run(); err != nil {
-		t.Fatalf("%s go %s: %v\n%s", strings.Join(env, " "), strings.Join(args, " "), err, &stderr)
-	}
-	return stdout.Bytes()
-}
-
-// root is the module's root, the parent of this folder.
-func root(t *testing.T) string {
-	t.Helper()
-	here, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if path.Base(filepath.ToSlash(here)) != "tests" {
-		t.Fatal(fmt.Errorf("tests run in %s, want the folder tests", here))
-	}
-	return filepath.Dir(here)
 }
