@@ -29,7 +29,8 @@ const (
 // of their own. Therefore the whole path must match, without "." and "..", and nothing else is guessed: an engine that
 // was given another state folder (dockerd with another --exec-root), a user's podman, buildah and runc by hand have no
 // origin. podman and CRI-O have the same storage and are told apart by which of its two folders each takes for the
-// bundle: podman the lasting one, CRI-O the one in /run. With a graphroot or runroot of their own in storage.conf they have no origin either.
+// bundle: podman the lasting one, CRI-O the one in /run. With a graphroot or runroot of their own in storage.conf they
+// have no origin either.
 func Origin(bundle string) (engine, namespace string) {
 	p := strings.TrimSuffix(bundle, "/")
 	if !path.IsAbs(p) || path.Clean(p) != p {

@@ -28,8 +28,8 @@ import (
 //	│   └── owner        0600, JSON, see [Owner]
 //	└── KEY.new/         a folder that was being made, or removed, when who did so died
 //
-// A folder comes and goes as a whole, under the lock of [Dir.Lock], and hosts is written under it. The folders are for root alone: a mount of a file needs no way to it. Nothing of all this outlives the boot, so nothing is
-// synced.
+// A folder comes and goes as a whole, under the lock of [Dir.Lock], and hosts is written under it. The folders are for
+// root alone: a mount of a file needs no way to it. Nothing of all this outlives the boot, so nothing is synced.
 const (
 	folder       = "guest"
 	hostnameFile = "hostname"
@@ -82,13 +82,18 @@ func (e *inUseError) Error() string {
 
 func (e *inUseError) Hint() string { return "give the new container another id" }
 
-// Make writes the files of a container, and gives their mounts. Files of an earlier container of the same key are
-// replaced; those of one that lives are left alone, and are an error.
-func (d Dir) Make(ctx context.Context, key string, f Files, o Owner) ([]Mount, error) {
+// hold is [Dir.Lock] for a change of one container's files.
+func (d Dir) hold(ctx context.Context, key string) (release func(), err error) {
 	if err := CheckKey(key); err != nil {
 		return nil, err
 	}
-	release, err := d.Lock(ctx)
+	return d.Lock(ctx)
+}
+
+// Make writes the files of a container, and gives their mounts. Files of an earlier container of the same key are
+// replaced; those of one that lives are left alone, and are an error.
+func (d Dir) Make(ctx context.Context, key string, f Files, o Owner) ([]Mount, error) {
+	release, err := d.hold(ctx, key)
 	if err != nil {
 		return nil, err
 	}
@@ -191,34 +196,36 @@ func (d Dir) alive(o Owner) bool { return o.BootID == d.boot && o.Process.PID > 
 // Adopt gives the files to the container's first process: from now on it is that one's end that frees them. The error
 // says fs.ErrNotExist when there are none.
 func (d Dir) Adopt(ctx context.Context, key string, p process.Process) error {
-	if err := CheckKey(key); err != nil {
-		return err
-	}
-	release, err := d.Lock(ctx)
+	release, err := d.hold(ctx, key)
 	if err != nil {
 		return err
 	}
 	defer release()
 	o, err := d.owner(key)
-	if err != nil {
-		return fmt.Errorf("take over the guest files: %w", err)
-	}
-	o.Process, o.BootID = p, d.boot
-	data, err := json.Marshal(o)
-	if err != nil {
-		return fmt.Errorf("take over the guest files: %w", err)
-	}
-	next := d.path(key, ownerFile+newSuffix)
-	if err = os.Remove(next); err == nil || errors.Is(err, fs.ErrNotExist) {
-		err = writeNew(next, data, 0o600)
-	}
 	if err == nil {
-		err = os.Rename(next, d.path(key, ownerFile))
+		o.Process, o.BootID = p, d.boot
+		err = d.setOwner(key, o)
 	}
 	if err != nil {
 		return fmt.Errorf("take over the guest files: %w", err)
 	}
 	return nil
+}
+
+// setOwner replaces what [Dir.owner] reads, in one rename.
+func (d Dir) setOwner(key string, o Owner) error {
+	data, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	next := d.path(key, ownerFile+newSuffix)
+	if err := os.Remove(next); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := writeNew(next, data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(next, d.path(key, ownerFile))
 }
 
 // Remove removes the files of a container. Those whose owner lives stay: they are of a later container of the same key,
@@ -234,10 +241,7 @@ func (d Dir) Discard(ctx context.Context, key string, pids ...int) error {
 }
 
 func (d Dir) remove(ctx context.Context, key string, may func(Owner) bool) error {
-	if err := CheckKey(key); err != nil {
-		return err
-	}
-	release, err := d.Lock(ctx)
+	release, err := d.hold(ctx, key)
 	if err != nil {
 		return err
 	}
