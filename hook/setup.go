@@ -133,7 +133,11 @@ func (a *app) planRunc(f setupFlags, path, binary string) (engine.Plan, error) {
 	if err != nil {
 		return engine.Plan{}, fmt.Errorf("%s: %w", path, err)
 	}
-	return engine.Plan{Changes: []engine.Change{{Path: path, Before: before, After: after}}}, nil
+	plan := engine.Plan{Changes: []engine.Change{{Path: path, Before: before, After: after}}}
+	if by := oci.HooksBy(before); by != "" && by != oci.BySetup {
+		plan.Notes = []string{fmt.Sprintf("the hooks that were there had been put in by %s, which does so again when it creates the container", by)}
+	}
+	return plan, nil
 }
 
 func (a *app) setupPodmanCmd() *command {

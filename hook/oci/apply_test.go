@@ -95,6 +95,24 @@ func TestApply(t *testing.T) {
 	}
 }
 
+func TestHooksBy(t *testing.T) {
+	for want, config := range map[string]string{
+		"":        `{"hooks":{"poststop":[{"path":"/bin/other","args":["lanhook","hook","poststop","--by","me"]}]}}`,
+		BySetup:   `{"hooks":{"prestart":[{"path":"/bin/true"}],"poststop":[{"path":"/bin/lanhook","args":["lanhook","hook","poststop"]}]}}`,
+		ByRuntime: `{"hooks":{"poststop":[{"path":"/a/lanhook","args":["lanhook","hook","poststop","--by","lanhook-runtime"]}]}}`,
+		"me":      `{"hooks":{"createRuntime":[{"path":"/a/lanhook","args":["x","hook","createRuntime","--by=me"]}]}}`,
+	} {
+		if got := HooksBy([]byte(config)); got != want {
+			t.Errorf("%s\nsays %q, want %q", config, got, want)
+		}
+	}
+	for _, config := range []string{``, `[]`, `{"hooks":7}`, `{"hooks":{"poststop":7}}`, `{"hooks":{"poststop":[7]}}`} {
+		if got := HooksBy([]byte(config)); got != "" {
+			t.Errorf("%s says %q, want nothing", config, got)
+		}
+	}
+}
+
 // TestApplyBy: the hook is told who put it there, and whose hooks are ours does not hang on that.
 func TestApplyBy(t *testing.T) {
 	mine := ours()

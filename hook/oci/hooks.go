@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -80,6 +81,42 @@ func isOurs(entry json.RawMessage) (bool, error) {
 		return false, err
 	}
 	return path.Base(h.Path) == program && len(h.Args) >= 2 && h.Args[1] == "hook", nil
+}
+
+// HooksBy is who put hooks of ours into a config.json: the word of their flag --by, or [BySetup] without it; "" where
+// there are none. It changes nothing and refuses nothing, so a config.json that cannot be read has none.
+func HooksBy(config []byte) string {
+	var c struct {
+		Hooks map[string][]json.RawMessage `json:"hooks"`
+	}
+	if json.Unmarshal(config, &c) != nil {
+		return ""
+	}
+	for _, list := range lists() {
+		for _, entry := range c.Hooks[list] {
+			if ours, err := isOurs(entry); err == nil && ours {
+				return byOf(entry)
+			}
+		}
+	}
+	return ""
+}
+
+// byOf is the flag --by of an entry of ours, which the hook takes in both forms.
+func byOf(entry json.RawMessage) string {
+	var h specs.Hook
+	if json.Unmarshal(entry, &h) != nil {
+		return BySetup
+	}
+	for i, arg := range h.Args {
+		if by, ok := strings.CutPrefix(arg, "--by="); ok {
+			return by
+		}
+		if arg == "--by" && i+1 < len(h.Args) {
+			return h.Args[i+1]
+		}
+	}
+	return BySetup
 }
 
 // HooksD are the files for podman's and CRI-O's hooks.d folder, by file name: one for each stage, since the stage is an
