@@ -43,7 +43,7 @@ func (a *app) hook(args []string) int {
 		return a.report("hook", &usageError{
 			msg: fmt.Sprintf("cannot understand %q", strings.Join(words, " ")),
 			hint: "lanhook hook createRuntime|prestart|poststop [--policy FILE-OR-DIR] [--state-dir DIR] [--timeout 20s] " +
-				"[--by NAME] [--guest KEY]",
+				"[--by NAME] [--guest KEY] [--kept FILES]",
 		})
 	}
 	return a.stage(stage, o)
@@ -56,12 +56,15 @@ type stageOptions struct {
 	by string
 	// guest names the files that the shim made for the container, "" for none.
 	guest string
+	// kept are files that the container asked for and its engine mounts itself, comma separated, for the log.
+	kept string
 }
 
 func (o *stageOptions) register(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.timeout, "timeout", hookTimeout, "give up, and take everything back, after `TIME`")
 	flags.StringVar(&o.by, "by", oci.BySetup, "`NAME` of who put the hook into the container's configuration")
 	flags.StringVar(&o.guest, "guest", "", "`KEY` of the files that a shim made for the container")
+	flags.StringVar(&o.kept, "kept", "", "`FILES` that the container asked for, and that its engine mounts itself")
 }
 
 func (a *app) stage(name string, o stageOptions) int {
@@ -179,6 +182,10 @@ func (a *app) createRuntime(ctx context.Context, state oci.State, o stageOptions
 		attrs = append(attrs, "joined", join(result.Joined))
 	}
 	a.logged(slog.LevelInfo, event, state, attrs...)
+	if o.kept != "" {
+		a.logged(slog.LevelWarn, "its engine mounts these files itself: what its annotations ask of them changes nothing", state,
+			"files", o.kept)
+	}
 	if result.Unnamed != nil {
 		a.logged(slog.LevelWarn, "other containers do not know its name", state, "error", oneLine(result.Unnamed))
 	}

@@ -118,6 +118,9 @@ func (w guestWork) edit(ctx context.Context, e *oci.Edits) error {
 		return err
 	}
 	f := guest.Decide(w.guest, w.spec(), host)
+	if len(f.Kept) > 0 {
+		e.Hooks.Args = append(e.Hooks.Args, "--kept", strings.Join(f.Kept, ","))
+	}
 	if f.Empty() {
 		return nil
 	}

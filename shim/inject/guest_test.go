@@ -121,6 +121,30 @@ func TestGuest(t *testing.T) {
 	}
 }
 
+// TestKept: what was asked for in vain is told to the hook, which has a log.
+func TestKept(t *testing.T) {
+	for annotations, want := range map[string]string{
+		`"io.lanhook.network":"lan"`:                              "",
+		`"io.lanhook.network":"lan","io.lanhook.dns":"192.0.2.9"`: " --kept /etc/resolv.conf",
+		`"io.lanhook.hostname":"web","io.lanhook.dns-search":"."`: " --kept /etc/hosts,/etc/resolv.conf",
+	} {
+		const rest = `"mounts":[{"destination":"/etc/hosts","source":"/x"},{"destination":"/etc/resolv.conf","source":"/y"}],` +
+			`"linux":{"namespaces":[{"type":"network"},{"type":"uts"}]}`
+		text, err := inject(t, bundle(t, `{"annotations":{`+annotations+`},`+rest+`}`), options(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got given
+		if err := json.Unmarshal([]byte(text), &got); err != nil {
+			t.Fatal(err)
+		}
+		args, _, _ := strings.Cut(strings.Join(got.Hooks.CreateRuntime[0].Args, " "), " --guest")
+		if _, kept, found := strings.Cut(args, " --kept"); found != (want != "") || found && " --kept"+kept != want {
+			t.Errorf("%s gives %s, want%s", annotations, args, want)
+		}
+	}
+}
+
 // hasServer says whether this machine has a name server that a container could ask.
 func hasServer(t *testing.T) bool {
 	t.Helper()
