@@ -34,7 +34,7 @@ func (s *Setup) Attach(ctx context.Context, c Container) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	g, err := s.Policy.DecideGuest(c.Request, c.Subject)
+	g, err := s.Policy.DecideGuest(c.Request, c.Subject, attachments)
 	if err != nil {
 		return Result{}, err
 	}

@@ -53,14 +53,13 @@ type Guest struct {
 // hostGateway is the address in an add-host that stands for the container's gateway, as Docker has it.
 const hostGateway = "host-gateway"
 
-// DecideGuest allows what only a shim can give, or refuses it with a [*DeniedError]; and refuses what [Policy.Decide]
-// refuses. A host name, name servers and lines for the hosts file need a rule that matches and no more, for they change
+// DecideGuest allows what only a shim can give, or refuses it with a [*DeniedError]. attachments are what [Policy.Decide]
+// allowed for the same request. A host name, name servers and lines for the hosts file need a rule that matches and no more, for they change
 // nothing but what the container itself reads. A namespace needs the rule's netns.
-func (p *Policy) DecideGuest(req request.Request, s Subject) (Guest, error) {
-	attachments, err := p.Decide(req, s)
+func (p *Policy) DecideGuest(req request.Request, s Subject, attachments []Attachment) (Guest, error) {
 	keys := req.ShimOnly()
-	if err != nil || len(attachments)+len(keys) == 0 {
-		return Guest{}, err
+	if len(attachments)+len(keys) == 0 {
+		return Guest{}, nil
 	}
 	rule := p.match(s)
 	if rule == nil {

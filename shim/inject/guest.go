@@ -32,7 +32,12 @@ func (c Container) guest(req request.Request, o Options, e *oci.Edits) error {
 	if err != nil {
 		return err
 	}
-	g, err := p.DecideGuest(req, c.subject(o))
+	var g policy.Guest
+	who := c.subject(o)
+	attachments, err := p.Decide(req, who)
+	if err == nil {
+		g, err = p.DecideGuest(req, who, attachments)
+	}
 	var denied *policy.DeniedError
 	if errors.As(err, &denied) && len(req.ShimOnly()) == 0 && p.MatchesCGroup() {
 		return nil // the hook knows the cgroup, and refuses, or does not
