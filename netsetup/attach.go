@@ -77,7 +77,7 @@ func (s *Setup) attach(ctx context.Context, d *draft) (Result, error) {
 		if !d.already {
 			late, cancel := background(ctx)
 			defer cancel()
-			own = errors.Join(own, s.Release(late, d.rec.Ref()))
+			own = errors.Join(own, s.Leave(late, d.rec.Ref()))
 		}
 		return Result{}, own
 	}
