@@ -103,6 +103,22 @@ type Network struct {
 	AllMulti    bool
 	// Hairpin lets a bridge port send a frame back where it came from.
 	Hairpin bool
+	// Firewall is false when lanhook makes no rules for the network at all. It is false for every driver but bridge.
+	Firewall bool
+	// GatewayMode is set for the driver bridge only.
+	GatewayMode GatewayMode
+	// ICC lets containers of the network reach each other.
+	ICC bool
+	// Isolate keeps the network apart from the other bridge networks. Traffic between two passes where neither has it.
+	Isolate bool
+	// Bind are the host's addresses for published ports that name none, at most one of each family; none: all of the host's.
+	Bind []netip.Addr
+	// DNAT are host addresses that are a container's as a whole, at most one of each family.
+	DNAT []netip.Addr
+	// SpoofCheck drops what the container sends from other addresses than its own.
+	SpoofCheck bool
+	// Rates bound each interface.
+	Rates Rates
 	// Names lets its containers find each other by name, through their hosts files.
 	Names bool
 	// DNS and DNSSearch are for the resolv.conf of its containers that ask for none themselves; none: the host's.
@@ -127,6 +143,55 @@ type Subnet struct {
 	Ranges []ipam.Range
 	// Exclude is never handed out, nor given when asked for.
 	Exclude []ipam.Range
+	// Masquerade hides what leaves the network behind an address of the host: SNAT where it is valid, otherwise that of
+	// the link it leaves by.
+	Masquerade bool
+	SNAT       netip.Addr
+}
+
+// GatewayMode is what the host is for the containers of a bridge network, in Docker's words.
+type GatewayMode uint8
+
+// The gateway modes. GatewayNAT is the default.
+const (
+	// GatewayNAT lets containers out, and in only what is published.
+	GatewayNAT GatewayMode = iota + 1
+	// GatewayRouted is for networks that others have routes to: what is published can be reached at the container's own
+	// address, without translation.
+	GatewayRouted
+	// GatewayIsolated gives the host no address on the bridge; nothing goes in or out.
+	GatewayIsolated
+)
+
+// Rates bound what an interface carries.
+type Rates struct {
+	// In is towards the container, Out away from it.
+	In, Out Rate
+}
+
+// Rate is a bound, the zero value for none.
+type Rate struct {
+	// Bits are bits a second.
+	Bits uint64
+	// Burst is in bytes.
+	Burst uint64
+}
+
+// Publish is host ports, of one address family, that go to as many ports of the container.
+type Publish struct {
+	Protocol request.Protocol
+	// Addr is the host's address, the unspecified one for all of its family.
+	Addr netip.Addr
+	// Host is the first of the host's ports; 0 for free ones that are chosen from Free.
+	Host uint16
+	// Container is the first of the container's ports.
+	Container uint16
+	// Count is how many ports there are, 1 at least.
+	Count int
+	// Free are the ranges that the rule grants, set where Host is 0.
+	Free []PortRange
+	// Asked is the place in the request. Entries with the same place and without a host port get the same one.
+	Asked int
 }
 
 // Rule is one [[rule]]: whom it matches and what it grants.
@@ -144,6 +209,10 @@ type Rule struct {
 	MACAny bool
 	// Publish are the port ranges that may be published.
 	Publish []PortRange
+	// DNAT are the host addresses that may be asked for as a whole.
+	DNAT []netip.Prefix
+	// Rates bound each interface, beside what its network says; the lower of both holds.
+	Rates Rates
 	// Sysctl are globs of the keys that may be asked for, with IFNAME as written.
 	Sysctl []string
 	// MaxInterfaces is 0 for no limit but the built-in one.
@@ -213,6 +282,12 @@ type Attachment struct {
 	Routes []request.Route
 	// Sysctls are the network's, then the container's.
 	Sysctls []request.Sysctl
+	// Publish are the ports published to this interface, in the order of the request.
+	Publish []Publish
+	// DNAT are the host addresses that are this interface's as a whole, at most one of each family.
+	DNAT []netip.Addr
+	// Rates are those of network and rule together.
+	Rates Rates
 }
 
 // DeniedError is a refusal by the policy.

@@ -83,6 +83,7 @@ func build(t *testing.T, in map[string][]byte) map[string]string {
 	type choice struct {
 		Addresses []netip.Prefix
 		MAC       plan.MAC
+		Ports     []uint16
 	}
 	var choices []plan.Choice
 	for _, c := range unmarshal[[]choice](t, in, "choices.json") {

@@ -3,6 +3,8 @@ package plan
 import (
 	"errors"
 	"fmt"
+	"math"
+	"net/netip"
 
 	"github.com/lanhook/lanhook/policy"
 	"github.com/lanhook/lanhook/policy/request"
@@ -25,6 +27,15 @@ const (
 	delLink
 	delRoute
 	releaseBridge
+	ensureForwarding
+	addRules
+	reservePorts
+	setRate
+	addGuard
+	delRules
+	releaseRules
+	releasePorts
+	delGuard
 )
 
 func kindOf(s Step) uint64 {
@@ -49,6 +60,24 @@ func kindOf(s Step) uint64 {
 		return delRoute
 	case ReleaseBridge:
 		return releaseBridge
+	case EnsureForwarding:
+		return ensureForwarding
+	case AddRules:
+		return addRules
+	case ReservePorts:
+		return reservePorts
+	case SetRate:
+		return setRate
+	case AddGuard:
+		return addGuard
+	case DelRules:
+		return delRules
+	case ReleaseRules:
+		return releaseRules
+	case ReleasePorts:
+		return releasePorts
+	case DelGuard:
+		return delGuard
 	}
 	return noStep
 }
@@ -101,6 +130,24 @@ func (c *Codec) step(v *Step) {
 		visit[DelRoute](c, v)
 	case releaseBridge:
 		visit[ReleaseBridge](c, v)
+	case ensureForwarding:
+		visit[EnsureForwarding](c, v)
+	case addRules:
+		visit[AddRules](c, v)
+	case reservePorts:
+		visit[ReservePorts](c, v)
+	case setRate:
+		visit[SetRate](c, v)
+	case addGuard:
+		visit[AddGuard](c, v)
+	case delRules:
+		visit[DelRules](c, v)
+	case releaseRules:
+		visit[ReleaseRules](c, v)
+	case releasePorts:
+		visit[ReleasePorts](c, v)
+	case delGuard:
+		visit[DelGuard](c, v)
 	default:
 		c.Fail(fmt.Errorf("a step is of the unknown kind %d", kind))
 	}
@@ -129,6 +176,8 @@ func (s *EnsureBridge) fields(c *Codec) {
 	List(c, &s.Addresses, (*Codec).Prefix)
 	c.Flag(&s.AsIs)
 	c.Flag(&s.Forward)
+	c.Flag(&s.Localnet)
+	c.Flag(&s.Filtered)
 }
 
 func (s *AddVeth) fields(c *Codec) {
@@ -136,6 +185,7 @@ func (s *AddVeth) fields(c *Codec) {
 	c.MAC(&s.MAC)
 	c.Text(&s.Bridge)
 	c.Flag(&s.Hairpin)
+	c.Flag(&s.Isolated)
 	c.Int(&s.MTU)
 	c.Text(&s.Peer)
 	c.MAC(&s.PeerMAC)
@@ -193,7 +243,96 @@ func (s *DelLink) fields(c *Codec) {
 
 func (s *DelRoute) fields(c *Codec) { c.route(&s.Route) }
 
-func (s *ReleaseBridge) fields(c *Codec) { c.Text(&s.Name) }
+func (s *ReleaseBridge) fields(c *Codec) {
+	c.Text(&s.Name)
+	c.Flag(&s.Filtered)
+}
+
+func (s *EnsureForwarding) fields(c *Codec) {
+	List(c, &s.Links, (*Codec).Text)
+	c.Flag(&s.V6)
+}
+
+func (s *AddRules) fields(c *Codec) {
+	c.Text(&s.Record)
+	List(c, &s.Of, (*Codec).rules)
+}
+
+func (s *DelRules) fields(c *Codec) { (*AddRules)(s).fields(c) }
+
+func (s *ReservePorts) fields(c *Codec) { List(c, &s.Ports, (*Codec).port) }
+
+func (s *ReleasePorts) fields(c *Codec) { (*ReservePorts)(s).fields(c) }
+
+func (s *ReleaseRules) fields(*Codec) {}
+
+func (s *SetRate) fields(c *Codec) {
+	Enum(c, &s.Side, Container)
+	c.Text(&s.If)
+	c.rate(&s.Rate)
+}
+
+func (s *AddGuard) fields(c *Codec) {
+	c.Text(&s.If)
+	c.Flag(&s.Spoof)
+	c.MAC(&s.MAC)
+	List(c, &s.Addresses, (*Codec).Addr)
+	c.rate(&s.In)
+}
+
+func (s *DelGuard) fields(c *Codec) { c.Text(&s.If) }
+
+func (c *Codec) rules(v *Rules) {
+	c.Text(&v.Bridge)
+	c.Text(&v.Port)
+	Enum(c, &v.Gate, Closed)
+	c.Flag(&v.ICC)
+	c.Flag(&v.Isolate)
+	List(c, &v.Addresses, (*Codec).Addr)
+	List(c, &v.Masquerade, (*Codec).Addr)
+	List(c, &v.SNAT, (*Codec).translation)
+	List(c, &v.DNAT, (*Codec).translation)
+	List(c, &v.Publish, (*Codec).publish)
+	c.Flag(&v.Spoof)
+	c.MAC(&v.MAC)
+	c.rate(&v.Out)
+}
+
+func (c *Codec) translation(v *Translation) {
+	c.Addr(&v.From)
+	c.Addr(&v.To)
+}
+
+func (c *Codec) publish(v *Publish) {
+	Enum(c, &v.Protocol, request.SCTP)
+	c.Addr(&v.Addr)
+	c.port(&v.Host)
+	c.Int(&v.Count)
+	to, port := v.To.Addr(), v.To.Port()
+	c.Addr(&to)
+	c.port(&port)
+	if c.reading {
+		v.To = netip.AddrPortFrom(to, port)
+	}
+}
+
+func (c *Codec) rate(v *policy.Rate) {
+	c.Uint(&v.Bits)
+	c.Uint(&v.Burst)
+}
+
+// port visits a number of 16 bits.
+func (c *Codec) port(v *uint16) {
+	n := uint64(*v)
+	c.Uint(&n)
+	if n > math.MaxUint16 {
+		c.Fail(fmt.Errorf("number %d is no port", n))
+		return
+	}
+	if c.reading {
+		*v = uint16(n)
+	}
+}
 
 func (c *Codec) route(v *request.Route) {
 	Enum(c, &v.Type, request.Prohibit)
@@ -217,4 +356,6 @@ func (c *Codec) Interface(v *Interface) {
 	List(c, &v.Addresses, (*Codec).Prefix)
 	List(c, &v.Gateways, (*Codec).Addr)
 	c.Text(&v.Rule)
+	List(c, &v.Publish, (*Codec).publish)
+	List(c, &v.DNAT, (*Codec).translation)
 }

@@ -32,6 +32,8 @@ type Link struct {
 	Group uint32 `json:"group,omitempty"`
 	// Addresses are the host's own on this link.
 	Addresses []netip.Addr `json:"addresses,omitempty"`
+	// Localnet is true when what is sent from 127.0.0.0/8 may leave by it (route_localnet).
+	Localnet bool `json:"localnet,omitempty"`
 }
 
 // Facts are what the kernel says before a plan is made, by interface name of the attachment.
@@ -46,6 +48,35 @@ type Facts struct {
 	HasDefault Families `json:"has_default,omitzero"`
 	// NoIPv6 is true when the container's namespace has no IPv6.
 	NoIPv6 bool `json:"no_ipv6,omitempty"`
+	// Local says of each host address that the attachments name whether the host has it.
+	Local map[netip.Addr]bool `json:"local,omitempty"`
+	// Listeners are processes of the host that have a port which the attachments name.
+	Listeners []Listener `json:"listeners,omitempty"`
+	// Ephemeral are the ports that the host chooses from for its own connections, Reserved those of them that it does not
+	// take; asked for only where ports are published.
+	Ephemeral Ports   `json:"ephemeral,omitzero"`
+	Reserved  []Ports `json:"reserved,omitempty"`
+	// NotForwarding are the links of the host's default routes that do not forward IPv4, and NotForwarding6 is true when
+	// the host does not forward IPv6; asked for only where a bridge network has a way out.
+	NotForwarding  []string `json:"not_forwarding,omitempty"`
+	NotForwarding6 bool     `json:"not_forwarding6,omitempty"`
+}
+
+// Ports is a range of port numbers, both ends included.
+type Ports struct {
+	From uint16 `json:"from"`
+	To   uint16 `json:"to"`
+}
+
+// Listener is a process that has a port of the host.
+type Listener struct {
+	Protocol request.Protocol `json:"protocol"`
+	// Addr is the unspecified address for all of the host's.
+	Addr netip.Addr `json:"addr"`
+	Port uint16     `json:"port"`
+	// PID and Name are of the process, 0 and "" when it is not known.
+	PID  int    `json:"pid,omitempty"`
+	Name string `json:"name,omitempty"`
 }
 
 // Families says something of IPv4 and of IPv6.
@@ -59,6 +90,8 @@ type Choice struct {
 	Addresses []netip.Prefix
 	// MAC is nil for macvlan in passthru mode, which has its parent's.
 	MAC MAC
+	// Ports are the first host ports of the attachment's Publish, by the same index.
+	Ports []uint16
 }
 
 // Input is all that a plan is made from.
@@ -71,6 +104,8 @@ type Input struct {
 	Attachments []policy.Attachment
 	Choices     []Choice
 	Facts       Facts
+	// OwnReserved are the ports of Facts.Reserved that lanhook has reserved, for this or another record.
+	OwnReserved []uint16
 	// Publish is refused with the reason, see [Build].
 	Publish []request.Port
 }
@@ -93,4 +128,7 @@ type Interface struct {
 	Addresses []netip.Prefix `json:"addresses"`
 	Gateways  []netip.Addr   `json:"gateways,omitempty"`
 	Rule      string         `json:"rule,omitempty"`
+	// Publish are host ports that go to this interface, DNAT whole host addresses.
+	Publish []Publish     `json:"publish,omitempty"`
+	DNAT    []Translation `json:"dnat,omitempty"`
 }

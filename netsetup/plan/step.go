@@ -39,6 +39,19 @@ type (
 		AsIs bool
 		// Forward turns on forwarding of the families of Addresses for this bridge; without it, it is turned off.
 		Forward bool
+		// Localnet lets what the host sends from 127.0.0.0/8 reach published ports by this bridge (route_localnet). It is
+		// never turned off again while there is the bridge.
+		Localnet bool
+		// Filtered says that rules keep the bridge apart, see [Rules].
+		Filtered bool
+	}
+
+	// EnsureForwarding turns on forwarding on links by which answers come in, and for IPv6 as a whole, since the kernel
+	// has no other switch there. It is not undone: by then others may count on it.
+	EnsureForwarding struct {
+		// Links are those that are to forward IPv4.
+		Links []string
+		V6    bool
 	}
 
 	// AddVeth makes a pair: Name on the host, a port of Bridge and up, Peer in the container, down. EEXIST means that
@@ -48,6 +61,8 @@ type (
 		MAC     MAC
 		Bridge  string
 		Hairpin bool
+		// Isolated keeps the port from reaching other isolated ports of the bridge (IFLA_BRPORT_ISOLATED).
+		Isolated bool
 		// MTU is the host end's: the bridge's own, since the kernel lowers a bridge to its smallest port.
 		MTU     int
 		Peer    string
@@ -70,6 +85,36 @@ type (
 		MTU            int
 		BroadcastQueue int
 		Sources        []MAC
+	}
+
+	// AddRules adds the firewall's entries for one record, in one transaction. The entries are idempotent.
+	AddRules struct {
+		// Record is the comment of each entry.
+		Record string
+		Of     []Rules
+	}
+
+	// ReservePorts keeps ports of the host from being chosen for its own connections (ip_local_reserved_ports).
+	ReservePorts struct{ Ports []uint16 }
+
+	// SetRate bounds what leaves by a link, with a queue (sch_tbf). If is its own name.
+	SetRate struct {
+		Side Side
+		If   string
+		Rate policy.Rate
+	}
+
+	// AddGuard makes a table of the container's own namespace that drops what its link If sends from foreign addresses, and
+	// what it receives above a rate. It is for links that the host does not see.
+	AddGuard struct {
+		// If is the link's own name, and the table's.
+		If string
+		// Spoof drops what does not come from MAC and, where there are any, Addresses.
+		Spoof     bool
+		MAC       MAC
+		Addresses []netip.Addr
+		// In is the rate of what is received.
+		In policy.Rate
 	}
 
 	// SetSysctls writes per-interface settings for the container's link If, in order. IFNAME in a key stands for If.
@@ -123,20 +168,106 @@ type (
 		Route request.Route
 	}
 
-	// ReleaseBridge removes a bridge that bears [Group] and has no port left. Whether another record still names it is
-	// the caller's to know.
+	// ReleaseBridge removes a bridge that bears [Group] and has no port left, and what rules say of it. Whether another
+	// record still names it is the caller's to know.
 	ReleaseBridge struct {
 		Name string
+		// Filtered says that there are rules for it.
+		Filtered bool
 	}
+
+	// DelRules takes back what AddRules added, and forgets the connections that went by it.
+	DelRules struct {
+		Record string
+		Of     []Rules
+	}
+
+	// ReleaseRules removes lanhook's tables, but for what the administrator has put there. Whether a record still needs
+	// them is the caller's to know.
+	ReleaseRules struct{}
+
+	// ReleasePorts takes back what ReservePorts did. Whether another record still needs a port is the caller's to know.
+	ReleasePorts struct{ Ports []uint16 }
+
+	// DelGuard removes the table of AddGuard, and succeeds when it is not there.
+	DelGuard struct{ If string }
 )
 
-func (EnsureBridge) step()  {}
-func (AddVeth) step()       {}
-func (AddMacvlan) step()    {}
-func (SetSysctls) step()    {}
-func (AddAddress) step()    {}
-func (SetLink) step()       {}
-func (AddRoute) step()      {}
-func (DelLink) step()       {}
-func (DelRoute) step()      {}
-func (ReleaseBridge) step() {}
+// Rules are the firewall's entries for one interface, as plain values: package firewall knows where each goes.
+type Rules struct {
+	// Bridge is the bridge's name and Port the host end's.
+	Bridge string
+	Port   string
+	// Gate says what may pass between the bridge and everything else, [Open] for a bridge that is not lanhook's.
+	Gate Gate
+	// ICC lets what is routed or filtered pass from the bridge to itself.
+	ICC bool
+	// Isolate is false where what comes from, or goes to, other bridges without it may pass.
+	Isolate bool
+	// Addresses are the container's on this interface.
+	Addresses []netip.Addr
+	// Masquerade are those of them that are hidden behind the address of the link by which they leave.
+	Masquerade []netip.Addr
+	// SNAT are those that are hidden behind another address.
+	SNAT []Translation
+	// DNAT are host addresses of which everything goes to the container.
+	DNAT    []Translation
+	Publish []Publish
+	// Spoof drops what Port receives from other addresses than MAC and, where there are any, Addresses; and router
+	// advertisements.
+	Spoof bool
+	MAC   MAC
+	// Out is the rate of what Port receives.
+	Out policy.Rate
+}
+
+// Translation is one address for another.
+type Translation struct {
+	From netip.Addr `json:"from"`
+	To   netip.Addr `json:"to"`
+}
+
+// Publish is Count ports of the host, from Host on, that go to as many of the container, from To on.
+type Publish struct {
+	Protocol request.Protocol `json:"protocol"`
+	// Addr is the host's address, the unspecified one for all of its family.
+	Addr  netip.Addr     `json:"address"`
+	Host  uint16         `json:"port"`
+	Count int            `json:"count"`
+	To    netip.AddrPort `json:"to"`
+}
+
+// Gate is what may pass between a bridge and everything else but the host itself.
+type Gate uint8
+
+// The gates.
+const (
+	// Open has no rules.
+	Open Gate = iota
+	// NAT lets out what containers begin, and in what is published.
+	NAT
+	// Routed lets in what is published at the container's own address, too, and ICMP.
+	Routed
+	// Closed lets nothing pass.
+	Closed
+)
+
+func (EnsureBridge) step()     {}
+func (AddVeth) step()          {}
+func (AddMacvlan) step()       {}
+func (SetSysctls) step()       {}
+func (AddAddress) step()       {}
+func (SetLink) step()          {}
+func (AddRoute) step()         {}
+func (DelLink) step()          {}
+func (DelRoute) step()         {}
+func (ReleaseBridge) step()    {}
+func (EnsureForwarding) step() {}
+func (AddRules) step()         {}
+func (ReservePorts) step()     {}
+func (SetRate) step()          {}
+func (AddGuard) step()         {}
+func (DelRules) step()         {}
+func (ReleaseRules) step()     {}
+func (ReleasePorts) step()     {}
+func (DelGuard) step()         {}

@@ -38,6 +38,7 @@ func (s EnsureBridge) String() string {
 		l.addf("address %s", a)
 	}
 	l.addIf(s.Forward, "forward")
+	l.addIf(s.Localnet, "route_localnet")
 	l.addIf(s.AsIs, "as it is if there")
 	return l.String()
 }
@@ -46,6 +47,7 @@ func (s AddVeth) String() string {
 	var l line
 	l.addf("host: add veth %s mac %s mtu %d master %s", s.Name, s.MAC, s.MTU, s.Bridge)
 	l.addIf(s.Hairpin, "hairpin")
+	l.addIf(s.Isolated, "isolated")
 	l.addf("up, peer in container %s mac %s mtu %d", s.Peer, s.PeerMAC, s.PeerMTU)
 	return l.String()
 }

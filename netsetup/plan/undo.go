@@ -12,7 +12,7 @@ func Undo(steps Steps) Steps {
 	for _, step := range slices.Backward(steps) {
 		switch s := step.(type) {
 		case EnsureBridge:
-			undo = append(undo, ReleaseBridge{Name: s.Name})
+			undo = append(undo, ReleaseBridge{Name: s.Name, Filtered: s.Filtered})
 		case AddVeth:
 			undo = append(undo, DelLink{Side: Host, Name: s.Name, Kind: "veth", MAC: s.MAC})
 		case AddMacvlan:
@@ -25,7 +25,14 @@ func Undo(steps Steps) Steps {
 			if s.If == "" {
 				undo = append(undo, DelRoute{Route: s.Route})
 			}
-		case SetSysctls, AddAddress, SetLink, DelLink, DelRoute, ReleaseBridge:
+		case AddRules:
+			undo = append(undo, DelRules(s))
+		case ReservePorts:
+			undo = append(undo, ReleasePorts(s))
+		case AddGuard:
+			undo = append(undo, DelGuard{If: s.If})
+		case SetSysctls, AddAddress, SetLink, SetRate, EnsureForwarding,
+			DelLink, DelRoute, ReleaseBridge, DelRules, ReleaseRules, ReleasePorts, DelGuard:
 		}
 	}
 	return undo
@@ -55,15 +62,16 @@ func WithIndexes(steps Steps, index func(ifName string) int) Steps {
 	return done
 }
 
-// Linked is how many steps from the first on have to be done until every bridge that is used has its ports, so that the
-// kernel itself shows the use.
+// Linked is how many steps from the first on have to be done until the kernel itself shows what is shared: every bridge
+// that is used has its ports, and the rules are there.
 func Linked(steps Steps) int {
 	n := 0
 	for i, step := range steps {
 		switch step.(type) {
-		case EnsureBridge, AddVeth:
+		case EnsureBridge, AddVeth, AddRules, ReservePorts:
 			n = i + 1
-		case AddMacvlan, SetSysctls, AddAddress, SetLink, AddRoute, DelLink, DelRoute, ReleaseBridge:
+		case AddMacvlan, SetSysctls, AddAddress, SetLink, AddRoute, SetRate, AddGuard, EnsureForwarding,
+			DelLink, DelRoute, ReleaseBridge, DelRules, ReleaseRules, ReleasePorts, DelGuard:
 		}
 	}
 	return n

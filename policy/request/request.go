@@ -84,6 +84,8 @@ type Attachment struct {
 	// MTU is in bytes, 0 when none is asked for.
 	MTU     int
 	Sysctls []Sysctl
+	// DNAT are host addresses of which everything is to go to the container.
+	DNAT []netip.Addr
 }
 
 // Link is an attachment spelled out: the driver options that a network of the policy would have given.
