@@ -88,7 +88,7 @@ func mustAll(t testing.TB, s *Store) []Record {
 }
 
 func diff(want, got any) string {
-	return cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), cmpopts.EquateEmpty())
+	return cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{}, netip.Prefix{}), cmpopts.EquateEmpty())
 }
 
 // asError is errors.AsType that fails the test.
@@ -118,6 +118,9 @@ func testRecord(n int) Record {
 	id, container := testID(n), fmt.Sprintf("container-%d", n)
 	mac := plan.MAC{2, 0x42, 0, 0, byte(n >> 8), byte(n)}
 	addr := netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)})
+	publish := plan.Publish{
+		Addr: netip.IPv4Unspecified(), Host: 40000, Count: 1, To: netip.AddrPortFrom(addr, 80),
+	}
 	return Record{
 		Version: Version, ID: id, Container: container, Workload: "web", State: Pending,
 		BootID: "5c2f4e0a-0000-4000-8000-000000000001", Host: HostNetNS{Inode: 4026531840, Cookie: 1},
@@ -126,10 +129,19 @@ func testRecord(n int) Record {
 		Created: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		Steps: plan.Steps{
 			plan.EnsureBridge{
-				Name: "lh-apps", MAC: mac, MTU: 1500, Forward: true,
+				Name: "lh-apps", MAC: mac, MTU: 1500, Forward: true, Localnet: true, Filtered: true,
 				Addresses: []netip.Prefix{netip.MustParsePrefix("172.30.0.1/16"), netip.MustParsePrefix("fd00:30::1/64")},
 			},
 			plan.AddVeth{Name: "lv" + id, MAC: mac, Bridge: "lh-apps", Peer: "lp" + id, PeerMAC: mac, MTU: 1500},
+			plan.EnsureForwarding{Links: []string{"ens192"}, V6: true},
+			plan.ReservePorts{Ports: []uint16{40000}},
+			plan.AddRules{Record: id, Of: []plan.Rules{{
+				Bridge: "lh-apps", Port: "lv" + id, Gate: plan.NAT, ICC: true, Isolate: true,
+				Addresses: []netip.Addr{addr}, Masquerade: []netip.Addr{addr}, Publish: []plan.Publish{publish},
+				Spoof: true, MAC: mac, Out: policy.Rate{Bits: 1e6, Burst: 32768},
+			}}},
+			plan.SetRate{If: "lv" + id, Rate: policy.Rate{Bits: 1e9, Burst: 1250000}},
+			plan.AddGuard{If: "lm" + id, Spoof: true, MAC: mac, Addresses: []netip.Addr{addr}},
 			plan.AddMacvlan{Name: "lm" + id, Parent: "eth0", ParentIndex: 2, Mode: policy.ModeBridge, MAC: mac, MTU: 1500},
 			plan.SetSysctls{If: "lv" + id, Values: []request.Sysctl{{Key: "net.ipv6.conf.IFNAME.accept_ra", Value: "0"}}},
 			plan.AddAddress{If: "lv" + id, Address: netip.PrefixFrom(addr, 8)},
@@ -139,6 +151,7 @@ func testRecord(n int) Record {
 		Interfaces: []plan.Interface{{
 			Name: "eth0", Network: "apps", Driver: "bridge", Uplink: "lh-apps", MAC: mac, MTU: 1500, Rule: "web",
 			Addresses: []netip.Prefix{netip.PrefixFrom(addr, 8)}, Gateways: []netip.Addr{addr},
+			Publish: []plan.Publish{publish},
 		}},
 		Leases: []Lease{
 			{Scope: "apps", Addr: addr, Record: id, Container: container, IfName: "eth0"},
