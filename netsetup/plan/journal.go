@@ -273,6 +273,7 @@ func (s *SetRate) fields(c *Codec) {
 }
 
 func (s *AddGuard) fields(c *Codec) {
+	c.Text(&s.Table)
 	c.Text(&s.If)
 	c.Flag(&s.Spoof)
 	c.MAC(&s.MAC)
@@ -280,7 +281,7 @@ func (s *AddGuard) fields(c *Codec) {
 	c.rate(&s.In)
 }
 
-func (s *DelGuard) fields(c *Codec) { c.Text(&s.If) }
+func (s *DelGuard) fields(c *Codec) { c.Text(&s.Table) }
 
 func (c *Codec) rules(v *Rules) {
 	c.Text(&v.Bridge)

@@ -97,7 +97,8 @@ type (
 	// ReservePorts keeps ports of the host from being chosen for its own connections (ip_local_reserved_ports).
 	ReservePorts struct{ Ports []uint16 }
 
-	// SetRate bounds what leaves by a link, with a queue (sch_tbf). If is its own name.
+	// SetRate bounds what leaves by a link, with a queue (sch_tbf) that stays when the link gets another name. If is its
+	// own name, so that the step for the container's link stands before [SetLink].
 	SetRate struct {
 		Side Side
 		If   string
@@ -107,7 +108,10 @@ type (
 	// AddGuard makes a table of the container's own namespace that drops what its link If sends from foreign addresses, and
 	// what it receives above a rate. It is for links that the host does not see.
 	AddGuard struct {
-		// If is the link's own name, and the table's.
+		// Table is the table's name: the link's own, which no other link of a shared namespace has.
+		Table string
+		// If is the link's name by then, the one asked for. The step stands after the [SetLink] that gives it: since Linux
+		// 6.16 a chain lets go of a link that gets another name (net/netfilter/nft_chain_filter.c, nft_netdev_event).
 		If string
 		// Spoof drops what does not come from MAC and, where there are any, Addresses.
 		Spoof     bool
@@ -190,7 +194,7 @@ type (
 	ReleasePorts struct{ Ports []uint16 }
 
 	// DelGuard removes the table of AddGuard, and succeeds when it is not there.
-	DelGuard struct{ If string }
+	DelGuard struct{ Table string }
 )
 
 // Rules are the firewall's entries for one interface, as plain values: package firewall knows where each goes.

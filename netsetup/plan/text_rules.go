@@ -35,7 +35,7 @@ func (s SetRate) String() string {
 
 func (s AddGuard) String() string {
 	var l line
-	l.addf("container: guard %s", s.If)
+	l.addf("container: guard %s by table %s", s.If, s.Table)
 	l.addIf(s.Spoof, "sending as %s", s.MAC)
 	for _, a := range s.Addresses {
 		l.addIf(s.Spoof, "%s", a)
@@ -44,7 +44,7 @@ func (s AddGuard) String() string {
 	return l.String()
 }
 
-func (s DelGuard) String() string { return "container: delete guard " + s.If }
+func (s DelGuard) String() string { return "container: delete guard " + s.Table }
 
 func rateText(r policy.Rate) string { return fmt.Sprintf("%d bit/s burst %d bytes", r.Bits, r.Burst) }
 

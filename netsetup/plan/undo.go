@@ -30,7 +30,7 @@ func Undo(steps Steps) Steps {
 		case ReservePorts:
 			undo = append(undo, ReleasePorts(s))
 		case AddGuard:
-			undo = append(undo, DelGuard{If: s.If})
+			undo = append(undo, DelGuard{Table: s.Table})
 		case SetSysctls, AddAddress, SetLink, SetRate, EnsureForwarding,
 			DelLink, DelRoute, ReleaseBridge, DelRules, ReleaseRules, ReleasePorts, DelGuard:
 		}
