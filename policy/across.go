@@ -6,12 +6,14 @@ import (
 	"net/netip"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 )
 
 // across checks what no single table can know.
 func (d *decoder) across(doc *document) {
 	d.bridges(doc)
+	d.wholeAddresses(doc)
 	d.ruleNames(doc)
 	names := slices.Sorted(maps.Keys(doc.networks))
 	for i := range doc.rules {
@@ -60,8 +62,44 @@ func (d *decoder) bridges(doc *document) {
 			d.fail(n.place("bridge"), "give it another bridge, or the same subnets and mtu",
 				"network %s: network %s has the bridge %s already, with other subnets or another mtu", n.Name, old.Name, n.Bridge)
 		}
+		d.sameRules(n, old)
 	}
 	d.overlaps(all)
+}
+
+// sameRules refuses two networks on one bridge that differ in what rules say of the bridge itself.
+func (d *decoder) sameRules(n, old *networkDraft) {
+	for _, k := range []struct {
+		key          string
+		mine, theirs string
+	}{
+		{"firewall", strconv.FormatBool(n.Firewall), strconv.FormatBool(old.Firewall)},
+		{"internal", strconv.FormatBool(n.Internal), strconv.FormatBool(old.Internal)},
+		{"gateway-mode", n.GatewayMode.String(), old.GatewayMode.String()},
+		{"icc", strconv.FormatBool(n.ICC), strconv.FormatBool(old.ICC)},
+		{"isolate", strconv.FormatBool(n.Isolate), strconv.FormatBool(old.Isolate)},
+	} {
+		if k.mine != k.theirs {
+			d.fail(n.place(k.key), "give it another bridge, or make it the same in both",
+				"network %s: %s is %s here and %s for network %s, and both have the bridge %s",
+				n.Name, k.key, k.mine, k.theirs, old.Name, n.Bridge)
+		}
+	}
+}
+
+// wholeAddresses refuses a host address that two networks give to a container as a whole.
+func (d *decoder) wholeAddresses(doc *document) {
+	first := map[netip.Addr]*networkDraft{}
+	for _, n := range doc.order {
+		for _, addr := range n.DNAT {
+			if old := first[addr]; old != nil {
+				d.fail(n.place("dnat"), "give each network another address", "network %s: dnat %s is network %s's already",
+					n.Name, addr, old.Name)
+				continue
+			}
+			first[addr] = n
+		}
+	}
 }
 
 // used is a subnet and the network that has it.

@@ -48,7 +48,13 @@ func (p *Policy) Decide(req request.Request, s Subject) ([]Attachment, error) {
 	if err := together(rule, req.Attachments, out); err != nil {
 		return nil, err
 	}
+	if err := ownDNAT(rule, req.Attachments, out); err != nil {
+		return nil, err
+	}
 	if err := checkPublish(rule, req.Publish); err != nil {
+		return nil, err
+	}
+	if err := place(rule, req.Publish, out); err != nil {
 		return nil, err
 	}
 	return out, nil
@@ -98,7 +104,7 @@ func (r *Rule) most() int {
 // network finds the network that an attachment names, or makes one of an attachment that is spelled out.
 func (p *Policy) network(k asked, a request.Attachment) (*Network, error) {
 	if a.Link != nil {
-		return spelledOut(k, a)
+		return p.spelledOut(k, a)
 	}
 	n, granted := p.Networks[a.Network], globAny(k.rule.Networks, a.Network)
 	switch {
@@ -126,6 +132,7 @@ func attach(k asked, a request.Attachment, n *Network) (Attachment, error) {
 	at := Attachment{
 		IfName: a.IfName, Network: n, Rule: k.rule.Name, MAC: a.MAC, MTU: a.MTU, Gateways: a.Gateways,
 		DefaultRoute: a.DefaultRoute, Sysctls: slices.Concat(n.Sysctls, a.Sysctls),
+		Rates: lowerRates(n.Rates, k.rule.Rates),
 	}
 	var err error
 	if at.IPs, err = checkIPs(k, a, n); err != nil {
@@ -141,6 +148,9 @@ func attach(k asked, a request.Attachment, n *Network) (Attachment, error) {
 		return at, err
 	}
 	if err = checkGateways(k, at); err != nil {
+		return at, err
+	}
+	if err = checkDNAT(k, a, &at); err != nil {
 		return at, err
 	}
 	for _, s := range a.Sysctls {
@@ -358,34 +368,6 @@ func rivals(a, b Attachment) bool {
 
 func publish(r *Rule, p request.Port) asked {
 	return asked{r, request.Prefix + "publish=" + p.String()}
-}
-
-// checkPublish refuses ports that the rule does not grant. A free port may be any, so only a grant of all ports does.
-func checkPublish(r *Rule, ports []request.Port) error {
-	for _, p := range ports {
-		from, to := int(p.Host), int(p.Host)+max(p.Count, 1)-1
-		if from == 0 {
-			from, to = 1, maxPort
-		}
-		if slices.ContainsFunc(r.Publish, func(g PortRange) bool {
-			return g.Protocol == p.Protocol && int(g.From) <= from && to <= int(g.To)
-		}) {
-			continue
-		}
-		what := fmt.Sprintf("the port %d/%s", from, p.Protocol)
-		switch {
-		case p.Host == 0:
-			what = "any free port of the host to be taken"
-		case from != to:
-			what = fmt.Sprintf("the ports %d-%d/%s", from, to, p.Protocol)
-		}
-		var granted []string
-		for _, g := range r.Publish {
-			granted = append(granted, g.String())
-		}
-		return publish(r, p).forbid(allowed("publish", granted), "%s", what)
-	}
-	return nil
 }
 
 // String is the range as it stands in the policy, "8000-8999/tcp".

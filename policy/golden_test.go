@@ -261,12 +261,36 @@ func describe(all []Attachment, g Guest) string {
 		for _, s := range a.Sysctls {
 			fmt.Fprintf(&b, "  sysctl %s\n", s)
 		}
+		for _, addr := range a.DNAT {
+			fmt.Fprintf(&b, "  dnat %s\n", addr)
+		}
+		for _, p := range a.Publish {
+			fmt.Fprintf(&b, "  publish %s\n", describePublish(p))
+		}
+		if a.Rates != (Rates{}) {
+			fmt.Fprintf(&b, "  rate in %s out %s\n", describeRate(a.Rates.In), describeRate(a.Rates.Out))
+		}
 		if a.Network.Names {
 			b.WriteString("  names\n")
 		}
 	}
 	describeGuest(&b, g, len(all) == 0)
 	return b.String()
+}
+
+func describePublish(p Publish) string {
+	host := fmt.Sprint(p.Host)
+	if p.Host == 0 {
+		host = fmt.Sprint("one of ", p.Free)
+	}
+	return fmt.Sprintf("#%d %s %s %s -> %d count %d", p.Asked, p.Protocol, p.Addr, host, p.Container, p.Count)
+}
+
+func describeRate(r Rate) string {
+	if r == (Rate{}) {
+		return "any"
+	}
+	return rateText(r.Bits) + " burst " + burstText(r.Burst)
 }
 
 // describeGuest writes what else there is; the rule only where no attachment has named it.

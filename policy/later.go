@@ -24,19 +24,10 @@ func laterNetworkKeys() []later {
 		{"vlan", "VLAN sub-interfaces are"},
 		{"trunk", "VLAN trunks on bridge ports are"},
 		{"uplink", "uplinks of bridges are"},
-		{"masquerade", "masquerading is"},
-		{"snat", "source NAT is"},
-		{"dnat", "destination NAT is"},
-		{"icc", "isolating containers of one network from each other is"},
-		{"isolate", "isolating networks from each other is"},
-		{"bind", "publishing ports is"},
-		{"spoof-check", "checking source addresses on bridge ports is"},
 		{"vrf", "putting a bridge into a VRF is"},
 		{"conflict", "probing addresses on the wire is"},
 		{"announce", "announcing addresses on the wire is"},
 		{"host-access", "a sibling link on the host is"},
-		{"rate", "limiting the rate is"},
-		{"burst", "limiting the rate is"},
 		{"reserve", "reserving addresses for names is"},
 		{"ipv6", "switching a family by a key is"},
 		{"slaac", "IPv6 autoconfiguration is"},
@@ -61,8 +52,6 @@ func laterSubnetKeys() []later {
 
 func laterRuleKeys() []later {
 	return []later{
-		{"rate", "limiting the rate is"},
-		{"burst", "limiting the rate is"},
 		{"vlans", "choosing a VLAN is"},
 	}
 }

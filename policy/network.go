@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -34,6 +35,10 @@ type networkDraft struct {
 	named   mark
 	seen    map[string]mark
 	subnets []subnetDraft
+	// masquerade and snat are what the network says for those of its subnets that say nothing.
+	masquerade  bool
+	snat        []netip.Addr
+	rate, burst twoWay
 }
 
 // place is where a key stands, or the network's name when it is not set.
@@ -52,8 +57,11 @@ func (n *networkDraft) has(key string) bool {
 // network reads and checks one [network.NAME].
 func (d *decoder) network(e *entry) *networkDraft {
 	n := &networkDraft{
-		named:   e.at,
-		Network: &Network{Name: e.name, MAC: MACStable, ParentWait: defaultParentWait, DefaultRoute: true},
+		named: e.at,
+		Network: &Network{
+			Name: e.name, MAC: MACStable, ParentWait: defaultParentWait, DefaultRoute: true, Firewall: true,
+			GatewayMode: GatewayNAT, ICC: true, Isolate: true,
+		},
 	}
 	name := "network " + e.name
 	if !validNetworkName(e.name) {
@@ -73,7 +81,9 @@ func (d *decoder) network(e *entry) *networkDraft {
 		n.ParentWait = 0
 		d.checkBridge(n, name)
 	}
+	d.checkFirewall(n, name)
 	d.checkAddresses(n, name)
+	n.Rates = d.rates(n.seen, name, n.MTU, n.rate, n.burst)
 	return n
 }
 

@@ -4,7 +4,7 @@ import "slices"
 
 // networkSchema is the table [network.NAME].
 func networkSchema() []field[networkDraft] {
-	return slices.Concat(linkSchema(), addressSchema(), nameSchema(), tuningSchema())
+	return slices.Concat(linkSchema(), addressSchema(), firewallSchema(), nameSchema(), limitSchema(), tuningSchema())
 }
 
 // linkSchema are the keys about the link itself.

@@ -18,10 +18,11 @@ const maxPort = 65535
 // ruleDraft is a rule with the places of what is checked across tables.
 type ruleDraft struct {
 	Rule
-	at       mark
-	seen     map[string]mark
-	networks []value
-	named    bool
+	at          mark
+	seen        map[string]mark
+	networks    []value
+	named       bool
+	rate, burst twoWay
 }
 
 // ruleSchema is the table [[rule]].
@@ -66,6 +67,21 @@ func grantSchema() []field[ruleDraft] {
 			doc: "the host's ports that may be published: `FROM-TO/PROTOCOL` or `PORT/PROTOCOL` with `tcp` (the default), " +
 				"`udp` or `sctp`; `true` for all",
 			set: func(d *decoder, r *ruleDraft, v value) { d.rulePublish(r, v) },
+		},
+		{
+			name: "dnat", typ: "list of strings or `true`", def: "none",
+			doc: "the host's addresses that may be asked for as a whole: addresses, `FROM-TO` or CIDR; `true` for any",
+			set: func(d *decoder, r *ruleDraft, v value) { d.ruleDNAT(r, v) },
+		},
+		{
+			name: "rate", typ: "string or table", def: "none",
+			doc: "as the network's `rate`, for each interface that the rule allows; the lower of both holds",
+			set: func(d *decoder, r *ruleDraft, v value) { r.rate = d.eachWay(v, rateOf) },
+		},
+		{
+			name: "burst", typ: "string or table", def: "10 ms of the rate, `\"72kb\"` at least",
+			doc: "how much may come at once above the rule's `rate`",
+			set: func(d *decoder, r *ruleDraft, v value) { r.burst = d.eachWay(v, burstOf) },
 		},
 		{
 			name: "sysctl", typ: "list of globs", def: "none",
@@ -170,6 +186,7 @@ func (d *decoder) rule(n *node, number int) ruleDraft {
 		}
 	}
 	r.seen = decode(d, value{n, name}, ruleSchema(), laterRuleKeys(), &r)
+	r.Rates = d.rates(r.seen, name, 0, r.rate, r.burst)
 	return r
 }
 
@@ -202,14 +219,30 @@ func (d *decoder) ruleIP(r *ruleDraft, v value) {
 	if r.IPAny = v.all(d); r.IPAny {
 		return
 	}
+	r.IP = d.granted(v)
+}
+
+// ruleDNAT reads the host addresses that may be asked for.
+func (d *decoder) ruleDNAT(r *ruleDraft, v value) {
+	if v.all(d) {
+		r.DNAT = []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
+		return
+	}
+	r.DNAT = d.granted(v)
+}
+
+// granted reads a list of addresses, ranges and prefixes.
+func (d *decoder) granted(v value) []netip.Prefix {
+	var out []netip.Prefix
 	for _, one := range v.list(d) {
 		got, err := ipam.ParseRange(one.text)
 		if err != nil {
 			d.wrong(one, err)
 			continue
 		}
-		r.IP = append(r.IP, prefixes(got)...)
+		out = append(out, prefixes(got)...)
 	}
+	return out
 }
 
 // prefixes are the fewest prefixes that make up a range.

@@ -10,8 +10,8 @@ import (
 
 // spelledOut makes the network of an attachment that is spelled out, within what the rule allows. It has no name, the
 // subnets of its addresses, and no gateway but those that the container names: the host never takes an address because
-// a container says so.
-func spelledOut(k asked, a request.Attachment) (*Network, error) {
+// a container says so. What rules say of a bridge is its networks' to say, where the policy has any on it.
+func (p *Policy) spelledOut(k asked, a request.Attachment) (*Network, error) {
 	so, link := k.rule.SpellOut, a.Link
 	if so == nil {
 		return nil, k.forbid("name a network of the policy; the rule has no spell-out", "attachments that are spelled out")
@@ -23,13 +23,14 @@ func spelledOut(k asked, a request.Attachment) (*Network, error) {
 		return nil, k.deny("make the VLAN interface on the host and name it as the parent",
 			"vlan: VLAN sub-interfaces are not in this version")
 	}
-	n := &Network{MAC: MACStable, IPAM: IPAMNone, DefaultRoute: true}
+	n := &Network{MAC: MACStable, IPAM: IPAMNone, DefaultRoute: true, SpoofCheck: true}
 	err := n.Driver.UnmarshalText([]byte(link.Driver))
 	switch {
 	case err != nil || n.Driver == 0:
 		return nil, k.deny("", "there is no driver %s", quoted(link.Driver))
 	case n.Driver == Bridge:
 		err = n.spellBridge(k, link)
+		n.joins(p.on(link.Bridge))
 	default:
 		err = n.spellMacvlan(k, link)
 	}
@@ -48,6 +49,29 @@ func (n *Network) spellBridge(k asked, link *request.Link) error {
 	}
 	n.Bridge = link.Bridge
 	return spellLink(k, link.Bridge)
+}
+
+// on is a network that has the bridge, nil when none has. All that have it agree in what matters here.
+func (p *Policy) on(bridge string) *Network {
+	for _, n := range p.Networks {
+		if n.Driver == Bridge && n.Bridge == bridge {
+			return n
+		}
+	}
+	return nil
+}
+
+// joins takes over what holds for the bridge as a whole: without it, a port that is spelled out would be a way round
+// icc, internal and firewall of the network that it ends up in.
+func (n *Network) joins(o *Network) {
+	if o == nil {
+		n.Firewall, n.GatewayMode, n.ICC, n.Isolate = true, GatewayNAT, true, true
+		return
+	}
+	n.Firewall, n.GatewayMode, n.ICC, n.Isolate, n.Internal = o.Firewall, o.GatewayMode, o.ICC, o.Isolate, o.Internal
+	if n.Internal || n.GatewayMode == GatewayIsolated {
+		n.DefaultRoute = false
+	}
 }
 
 func (n *Network) spellMacvlan(k asked, link *request.Link) error {

@@ -45,6 +45,14 @@ func subnetSchema() []field[subnetDraft] {
 			doc: "what nobody gets, not even when asked for: addresses, `FROM-TO` or CIDR, each inside the subnet",
 			set: func(d *decoder, s *subnetDraft, v value) { s.excludes = v.list(d) },
 		},
+		{
+			name: "masquerade", typ: "boolean", def: "the network's", doc: "bridge only: as the network's `masquerade`, for this subnet",
+			set: func(d *decoder, s *subnetDraft, v value) { v.into(d, &s.Masquerade) },
+		},
+		{
+			name: "snat", typ: "address", def: "the network's", doc: "bridge only: as the network's `snat`, for this subnet",
+			set: func(d *decoder, s *subnetDraft, v value) { s.SNAT, _ = d.hostAddress(v, snatAddress) },
+		},
 	}
 }
 
@@ -176,13 +184,16 @@ func (d *decoder) checkGateway(n *networkDraft, s *subnetDraft, where string) {
 	tiny := s.Prefix.Bits() >= s.Prefix.Addr().BitLen()-1
 	gw := s.Gateway
 	if !gw.IsValid() {
-		if n.Driver == Bridge && !tiny && !hasKey(s.seen, "gateway") {
+		if n.Driver == Bridge && n.GatewayMode != GatewayIsolated && !tiny && !hasKey(s.seen, "gateway") {
 			s.Gateway = usable.From
 		}
 		return
 	}
 	s.Gateway = netip.Addr{}
 	switch {
+	case n.GatewayMode == GatewayIsolated:
+		d.fail(s.gateway.at, "take one of the two out",
+			"%s: gateway %s does not go with gateway-mode = \"isolated\", where the host has no address", where, gw)
 	case n.Driver == Macvlan && s.Prefix.Addr().Is6() && gw.IsLinkLocalUnicast():
 		// Routers are known by their link-local addresses in IPv6 (RFC 4861 section 6.1.2).
 		s.Gateway = gw

@@ -12,6 +12,8 @@ func macPolicyNames() []string { return []string{"", "stable", "random", "from-i
 
 func ipamNames() []string { return []string{"", "local", "static", "none"} }
 
+func gatewayModeNames() []string { return []string{"", "nat", "routed", "isolated"} }
+
 // enum is a closed set with a name for each value.
 type enum interface{ ~uint8 }
 
@@ -76,3 +78,16 @@ func (i IPAM) MarshalText() ([]byte, error) { return textOf("ipam", ipamNames(),
 
 // UnmarshalText reads what [IPAM.MarshalText] writes.
 func (i *IPAM) UnmarshalText(text []byte) error { return fromText("ipam", ipamNames(), text, i) }
+
+// String is the name in the policy.
+func (g GatewayMode) String() string { return nameOf(gatewayModeNames(), g) }
+
+// MarshalText writes the name, "" for the zero value. The error is that there is no such gateway mode.
+func (g GatewayMode) MarshalText() ([]byte, error) {
+	return textOf("gateway mode", gatewayModeNames(), g)
+}
+
+// UnmarshalText reads what [GatewayMode.MarshalText] writes.
+func (g *GatewayMode) UnmarshalText(text []byte) error {
+	return fromText("gateway mode", gatewayModeNames(), text, g)
+}

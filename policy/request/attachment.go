@@ -90,6 +90,8 @@ func (d *draft) set(p pair) *Error {
 		return e
 	case "gateway":
 		return d.addGateway(p.value)
+	case "dnat":
+		return d.addDNAT(p.value)
 	case "default-route":
 		return d.setDefaultRoute(p.value)
 	case "route":
@@ -132,6 +134,20 @@ func (d *draft) addGateway(value string) *Error {
 		}
 	}
 	d.at.Gateways = append(d.at.Gateways, gw)
+	return nil
+}
+
+func (d *draft) addDNAT(value string) *Error {
+	addr, why := parseTranslated(value)
+	if why != "" {
+		return &Error{Field: "dnat", Value: value, Reason: why}
+	}
+	for _, other := range d.at.DNAT {
+		if other.Is4() == addr.Is4() {
+			return &Error{Field: "dnat", Value: value, Reason: "there is an address of this family already, " + other.String()}
+		}
+	}
+	d.at.DNAT = append(d.at.DNAT, addr)
 	return nil
 }
 

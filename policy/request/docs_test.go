@@ -55,6 +55,7 @@ func tables() map[string]string {
 		{"`route` of an attachment", request.MaxRoutes},
 		{"`sysctl` of an attachment", request.MaxSysctls},
 		{"entries of `" + request.Prefix + "publish`", request.MaxPublish},
+		{"ports of all these entries together", request.MaxPorts},
 		{"entries of `dns`, `dns-search`, `dns-option` and `add-host`, each", request.MaxList},
 		{"mistakes that one message tells", request.MaxErrors},
 	} {

@@ -39,6 +39,9 @@ func (a Attachment) String() string {
 	if a.MTU != 0 {
 		add("mtu", strconv.Itoa(a.MTU))
 	}
+	for _, addr := range a.DNAT {
+		add("dnat", addr.String())
+	}
 	for _, s := range a.Sysctls {
 		add("sysctl", s.String())
 	}

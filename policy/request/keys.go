@@ -16,6 +16,8 @@ const (
 	MaxSysctls = 32
 	// MaxPublish is the number of entries of the publish list.
 	MaxPublish = 64
+	// MaxPorts is the number of ports of the publish list, which the policy holds against it.
+	MaxPorts = 1024
 	// MaxList is the number of entries of the lists that go to a shim: dns, dns-search, dns-option, add-host.
 	MaxList = 16
 	// MaxErrors is the number of mistakes that one error of Parse tells.
@@ -125,6 +127,11 @@ func Fields() []Field {
 			Meaning: "a static route, in the words of ip-route(8)",
 		},
 		{Name: "mtu", Form: "68 to 65535", Meaning: "the MTU in bytes; at least 1280 with an IPv6 address"},
+		{
+			Name: "dnat", Form: "`ADDRESS`", Repeat: true,
+			Meaning: "an address of the host of which everything goes to the container, at most one per family; the policy lists " +
+				"them",
+		},
 		{
 			Name: "sysctl", Form: "`net.….IFNAME.…=VALUE`", Repeat: true,
 			Meaning: "a setting of this interface; the word IFNAME stands for its name",

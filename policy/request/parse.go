@@ -62,7 +62,7 @@ func (p *parser) cutOff(annotations map[string]string) {
 	if len(p.networks) == 0 {
 		return
 	}
-	for _, field := range []string{"ip", "mac", "mtu", "gateway", "route", "default-route", "sysctl"} {
+	for _, field := range []string{"ip", "mac", "mtu", "gateway", "route", "default-route", "dnat", "sysctl"} {
 		if value, there := annotations[field]; there {
 			p.fail(p.networks[0], &Error{
 				Field:  field,

@@ -134,7 +134,7 @@ func parsePort(entry string) (p Port, why, hint string) {
 	}
 	if addr != "" {
 		if p.Addr, why = parseHostIP(addr); why != "" {
-			return Port{}, why, ""
+			return Port{}, "host address " + quote(addr) + ": " + why, ""
 		}
 	}
 	if p.Container, p.Count, why = parsePorts("container port", container); why != "" {
@@ -194,14 +194,53 @@ func splitPort(s string) (addr, host, container, why, hint string) {
 	return addr, "", parts[0], "", ""
 }
 
-// parseHostIP reads the host's address; the unspecified one stands for all of its family.
+// ParseHostAddress reads the host's address of a published port, without a port. The unspecified one stands for all of
+// its family. The error is an [*Error].
+func ParseHostAddress(s string) (netip.Addr, error) {
+	addr, why := parseHostIP(s)
+	if why != "" {
+		return netip.Addr{}, &Error{Field: "address", Value: s, Reason: why}
+	}
+	return addr, nil
+}
+
+// linkLocal is why a link-local address of IPv6 is of no use where packets are forwarded: routers pass none on that
+// have one in them (RFC 4291 section 2.5.6).
+const linkLocal = "nothing is forwarded from or to a link-local address"
+
+// parseHostIP reads the host's address; why is "" when it is one.
 func parseHostIP(s string) (addr netip.Addr, why string) {
 	addr, why = parseAnyIP(s)
 	switch {
 	case why != "":
-		return netip.Addr{}, "host address " + quote(s) + ": " + why
+		return netip.Addr{}, why
 	case addr.IsMulticast(), addr == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return netip.Addr{}, "host address " + quote(s) + ": the host cannot have a multicast or broadcast address"
+		return netip.Addr{}, "the host cannot have a multicast or broadcast address"
+	case addr.Is6() && addr.IsLinkLocalUnicast():
+		return netip.Addr{}, linkLocal
+	}
+	return addr, ""
+}
+
+// ParseTranslated reads an address of the host that stands for a container's as a whole, in one direction or the other:
+// neither unspecified, multicast, loopback nor, of IPv6, link-local. The error is an [*Error].
+func ParseTranslated(s string) (netip.Addr, error) {
+	addr, why := parseTranslated(s)
+	if why != "" {
+		return netip.Addr{}, &Error{Field: "address", Value: s, Reason: why}
+	}
+	return addr, nil
+}
+
+func parseTranslated(s string) (addr netip.Addr, why string) {
+	addr, why = parseIP(s)
+	switch {
+	case why != "":
+		return netip.Addr{}, why
+	case addr.IsLoopback():
+		return netip.Addr{}, "a loopback address is the host's alone"
+	case addr.Is6() && addr.IsLinkLocalUnicast():
+		return netip.Addr{}, linkLocal
 	}
 	return addr, ""
 }

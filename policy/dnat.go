@@ -1,0 +1,80 @@
+package policy
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/lanhook/lanhook/policy/request"
+)
+
+// checkDNAT gives an attachment host addresses as a whole: those that it asks for, and its network's of the families of
+// which it asks for none.
+func checkDNAT(k asked, a request.Attachment, at *Attachment) error {
+	n := at.Network
+	for _, addr := range a.DNAT {
+		switch {
+		case n.Driver != Bridge:
+			return k.deny("take dnat out", "dnat %s: a container on a macvlan network has its own LAN address", addr)
+		case !n.Firewall:
+			return k.deny("take dnat out", "dnat %s: %s has firewall = false", addr, n.title())
+		case n.Closed():
+			return k.deny("take dnat out", "dnat %s: %s is %s: nothing comes into it", addr, n.title(), n.shutBy())
+		case n.subnet(addr) != nil:
+			return k.deny("", "dnat %s lies in the network's own subnet %s", addr, n.subnet(addr).Prefix)
+		case !at.has(addr):
+			return k.deny("", "dnat %s: the container has no %s address on %s", addr, family(addr), n.title())
+		}
+		if slices.Contains(n.DNAT, addr) {
+			continue
+		}
+		if !slices.ContainsFunc(k.rule.DNAT, func(p netip.Prefix) bool { return p.Contains(addr) }) {
+			return k.forbid(allowed("dnat", words(k.rule.DNAT)), "the host's address %s to be had as a whole", addr)
+		}
+	}
+	for _, whole := range families() {
+		addr := ofFamily(a.DNAT, whole)
+		if !addr.IsValid() {
+			addr = ofFamily(n.DNAT, whole)
+		}
+		if addr.IsValid() && at.has(addr) {
+			at.DNAT = append(at.DNAT, addr)
+		}
+	}
+	return nil
+}
+
+// ownDNAT leaves each host address to one attachment of a container: a network's goes to the first on it, and one that
+// is asked for twice is refused.
+func ownDNAT(r *Rule, asks []request.Attachment, all []Attachment) error {
+	taken := map[netip.Addr]int{}
+	for i, a := range asks {
+		for _, addr := range a.DNAT {
+			if j, twice := taken[addr]; twice {
+				k := asked{r, whatOf(a)}
+				return k.deny("", "dnat %s is asked for twice, also by %s", addr, whatOf(asks[j]))
+			}
+			taken[addr] = i
+		}
+	}
+	for i := range all {
+		all[i].DNAT = slices.DeleteFunc(all[i].DNAT, func(addr netip.Addr) bool {
+			j, there := taken[addr]
+			if !there {
+				taken[addr] = i
+			}
+			return there && j != i
+		})
+	}
+	return nil
+}
+
+// shutBy is what closes a network, as its policy says it.
+func (n *Network) shutBy() string {
+	if n.Internal {
+		return "internal"
+	}
+	return "in gateway-mode isolated"
+}
+
+func joined(addrs []netip.Addr) string { return strings.Join(words(addrs), ", ") }
