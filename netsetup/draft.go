@@ -107,7 +107,6 @@ func (d *draft) plan(tx *store.Tx) error {
 		HostID:      d.HostID,
 		Attachments: d.own,
 		Facts:       d.facts,
-		Publish:     d.container.Request.Publish,
 	}
 	for _, a := range d.own {
 		choice, err := d.choose(tx, a)

@@ -2,9 +2,51 @@ package plan
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/lanhook/lanhook/netsetup/ipam"
+	"github.com/lanhook/lanhook/policy"
 )
+
+// bridges are the bridges of all links, each once, with what any of its links needs.
+func bridges(links []link) Steps {
+	var all []EnsureBridge
+	for _, l := range links {
+		if l.Network.Driver != policy.Bridge {
+			continue
+		}
+		s := bridgeOf(l)
+		if i := slices.IndexFunc(all, func(b EnsureBridge) bool { return b.Name == s.Name }); i < 0 {
+			all = append(all, s)
+		} else {
+			all[i] = merge(all[i], s)
+		}
+	}
+	var steps Steps
+	for _, s := range all {
+		steps = append(steps, s)
+	}
+	return steps
+}
+
+// merge is one bridge of two attachments. What a network of the policy says counts, where the other is spelled out.
+func merge(a, b EnsureBridge) EnsureBridge {
+	if a.AsIs && !b.AsIs {
+		a, b = b, a
+	}
+	if b.AsIs {
+		return a
+	}
+	for _, p := range b.Addresses {
+		if !slices.Contains(a.Addresses, p) {
+			a.Addresses = append(a.Addresses, p)
+		}
+	}
+	a.Forward = a.Forward || b.Forward
+	a.Localnet = a.Localnet || b.Localnet
+	a.Filtered = a.Filtered || b.Filtered
+	return a
+}
 
 // bridgeOf is the bridge of a network: with an address of its own, where a bridge that the kernel chooses one for takes
 // that of its lowest port and changes it as containers come and go, which makes neighbours' caches stale.
@@ -14,9 +56,12 @@ func bridgeOf(l link) EnsureBridge {
 		MAC:  MAC(ipam.MAC(l.host, "bridge", l.Network.Bridge)),
 		MTU:  l.bridgeMTU,
 		AsIs: l.Network.Name == "",
+		// Without rules, a container could send to 127.0.0.0/8 of the host by a bridge with route_localnet.
+		Localnet: l.filtered() && l.localnet(),
+		Filtered: l.filtered(),
 	}
 	for _, sub := range l.Network.Subnets {
-		if sub.Gateway.IsValid() {
+		if sub.Gateway.IsValid() && l.Network.GatewayMode != policy.GatewayIsolated {
 			s.Addresses = append(s.Addresses, netip.PrefixFrom(sub.Gateway, sub.Prefix.Bits()))
 		}
 	}
@@ -26,13 +71,15 @@ func bridgeOf(l link) EnsureBridge {
 
 func vethOf(l link) AddVeth {
 	return AddVeth{
-		Name:    l.own,
-		MAC:     MAC(ipam.MAC(l.record, "host end", l.own)),
-		Bridge:  l.Network.Bridge,
-		Hairpin: l.Network.Hairpin,
-		MTU:     l.bridgeMTU,
-		Peer:    l.own,
-		PeerMAC: l.choice.MAC,
-		PeerMTU: l.mtu,
+		Name:   l.own,
+		MAC:    MAC(ipam.MAC(l.record, "host end", l.own)),
+		Bridge: l.Network.Bridge,
+		// What the container sends to a port of the host that is its own comes back by the port on which it came.
+		Hairpin:  l.Network.Hairpin || l.published(),
+		Isolated: l.Network.Firewall && !l.Network.ICC,
+		MTU:      l.bridgeMTU,
+		Peer:     l.own,
+		PeerMAC:  l.choice.MAC,
+		PeerMTU:  l.mtu,
 	}
 }

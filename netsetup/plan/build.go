@@ -2,7 +2,6 @@ package plan
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 
@@ -36,61 +35,37 @@ func (e *PreflightError) Error() string {
 // Hint says what would help, "" for nothing.
 func (e *PreflightError) Hint() string { return e.hint }
 
-// Build makes the plan of an attach: first what containers share, then the links, then for each its settings and
-// addresses, name and up, then the routes, which need all links. All that is wrong is reported at once, as joined
-// [PreflightError]s.
+// Build makes the plan of an attach: first what containers share, then the links, then the rules, which stand before a
+// link is up; then for each link its settings and addresses, name and up; then the routes, which need all links. All that
+// is wrong is reported at once, as joined [PreflightError]s.
 func Build(in Input) (Plan, error) {
-	p := Plan{Record: in.Record}
-	errs := []error{checkPublish(in)}
-	o := defaultRoutes(in)
-	var shared, links, settings, routes, elsewhere Steps
-	for i, a := range in.Attachments {
+	var (
+		errs []error
+		all  []link
+	)
+	for i := range in.Attachments {
 		if err := check(in, i); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		l := newLink(in, i)
-		if s, ok := l.shared(); ok && !slices.ContainsFunc(shared, sameBridge(s)) {
-			shared = append(shared, s)
-		}
-		links = append(links, l.add())
-		settings = append(settings, l.configure()...)
-		own, other := l.routes(o)
-		routes, elsewhere = append(routes, own...), append(elsewhere, other...)
-		p.Interfaces = append(p.Interfaces, l.result(a, o))
+		all = append(all, newLink(in, i))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return Plan{}, err
 	}
-	p.Steps = slices.Concat(shared, links, settings, routes, elsewhere)
+	p := Plan{Record: in.Record}
+	o := defaultRoutes(in)
+	var links, settings, routes, elsewhere Steps
+	for _, l := range all {
+		links = append(links, l.add())
+		settings = append(settings, l.configure()...)
+		own, other := l.routes(o)
+		routes, elsewhere = append(routes, own...), append(elsewhere, other...)
+		p.Interfaces = append(p.Interfaces, l.result(o))
+	}
+	p.Steps = slices.Concat(bridges(all), reserve(in, all), links, entries(in.Record, all), forwarding(in.Facts, all),
+		settings, routes, elsewhere)
 	return p, nil
-}
-
-func sameBridge(s EnsureBridge) func(Step) bool {
-	return func(other Step) bool {
-		b, ok := other.(EnsureBridge)
-		return ok && b.Name == s.Name
-	}
-}
-
-// checkPublish refuses published ports, which no driver of this version has.
-func checkPublish(in Input) error {
-	if len(in.Publish) == 0 {
-		return nil
-	}
-	key := request.Prefix + "publish"
-	for _, a := range in.Attachments {
-		if a.Network.Driver == policy.Macvlan {
-			return &PreflightError{
-				Why:  fmt.Sprintf("%s: a container on a macvlan network has its own LAN address", key),
-				hint: "remove " + key + "; neighbours reach every port of the container at its own address",
-			}
-		}
-	}
-	return &PreflightError{
-		Why:  key + ": publishing ports is not in this version",
-		hint: "remove " + key + " and reach the container by its address on the bridge",
-	}
 }
 
 // link is one attachment while it is planned.
@@ -98,6 +73,8 @@ type link struct {
 	policy.Attachment
 	choice Choice
 	uplink Link
+	// exists is false for a bridge that is not there yet.
+	exists bool
 	// own is the name under which lanhook makes the link, before the container's end gets the name asked for.
 	own string
 	mtu int
@@ -111,10 +88,12 @@ type link struct {
 
 func newLink(in Input, i int) link {
 	a := in.Attachments[i]
+	uplink, exists := in.Facts.Uplink[a.IfName]
 	return link{
 		Attachment: a,
 		choice:     in.Choices[i],
-		uplink:     in.Facts.Uplink[a.IfName],
+		uplink:     uplink,
+		exists:     exists,
 		own:        ownName(in.Record, i),
 		mtu:        mtu(in, i),
 		bridgeMTU:  bridgeMTU(in, i),
@@ -162,13 +141,6 @@ func bridgeMTU(in Input, i int) int {
 	return defaultMTU
 }
 
-func (l link) shared() (EnsureBridge, bool) {
-	if l.Network.Driver != policy.Bridge {
-		return EnsureBridge{}, false
-	}
-	return bridgeOf(l), true
-}
-
 func (l link) add() Step {
 	if l.Network.Driver == policy.Bridge {
 		return vethOf(l)
@@ -177,16 +149,17 @@ func (l link) add() Step {
 }
 
 // configure is what makes the link ready: settings before it is up, so that no router advertisement is taken and no
-// address announced too early; addresses, so that the kernel announces them when it comes up; then name and up.
+// address announced too early; addresses, so that the kernel announces them when it comes up; then name and up; then the
+// guard, which needs that name.
 func (l link) configure() Steps {
-	var steps Steps
+	steps := l.rates()
 	if values := l.sysctls(); len(values) > 0 {
 		steps = append(steps, SetSysctls{If: l.own, Values: values})
 	}
 	for _, a := range l.choice.Addresses {
 		steps = append(steps, AddAddress{If: l.own, Address: a})
 	}
-	return append(steps, SetLink{
+	steps = append(steps, SetLink{
 		From:        l.own,
 		Name:        l.IfName,
 		Alias:       alias(l.record, l.Network.Name),
@@ -194,6 +167,7 @@ func (l link) configure() Steps {
 		Promiscuous: l.Network.Promiscuous,
 		AllMulti:    l.Network.AllMulti,
 	})
+	return append(steps, l.guard()...)
 }
 
 // alias tells people, and undo, whose the link is.
@@ -231,6 +205,10 @@ func (l link) sysctls() []request.Sysctl {
 		}
 		set("net.ipv6.conf.IFNAME.accept_ra", "0")
 		set("net.ipv6.conf.IFNAME.autoconf", "0")
+		if l.Network.SpoofCheck {
+			// The link-local address is made from the MAC address: the guard lets no other one pass.
+			set("net.ipv6.conf.IFNAME.addr_gen_mode", "0")
+		}
 	}
 	for _, asked := range l.Sysctls {
 		values = slices.DeleteFunc(values, func(s request.Sysctl) bool { return s.Key == asked.Key })
@@ -239,22 +217,21 @@ func (l link) sysctls() []request.Sysctl {
 	return values
 }
 
-func (l link) result(a policy.Attachment, o owners) Interface {
+func (l link) result(o owners) Interface {
 	r := Interface{
-		Name:      a.IfName,
-		Network:   a.Network.Name,
-		Driver:    a.Network.Driver.String(),
+		Name:      l.IfName,
+		Network:   l.Network.Name,
+		Driver:    l.Network.Driver.String(),
 		Uplink:    l.uplink.Name,
-		MAC:       l.choice.MAC,
+		MAC:       l.mac(),
 		MTU:       l.mtu,
 		Addresses: l.choice.Addresses,
-		Rule:      a.Rule,
+		Rule:      l.Rule,
+		Publish:   l.publish(),
+		DNAT:      l.dnat(),
 	}
-	if a.Network.Driver == policy.Bridge {
-		r.Uplink = a.Network.Bridge
-	}
-	if r.MAC == nil {
-		r.MAC = l.uplink.MAC
+	if l.Network.Driver == policy.Bridge {
+		r.Uplink = l.Network.Bridge
 	}
 	for _, d := range l.defaults(o) {
 		r.Gateways = append(r.Gateways, d.Via)

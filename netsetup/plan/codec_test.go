@@ -168,6 +168,13 @@ func TestCodecCannotWrite(t *testing.T) {
 		"step of a wrong side": &value[plan.Steps]{
 			plan.Steps{plan.DelLink{Side: plan.Container + 1}}, (*plan.Codec).Steps,
 		},
+		"rules of a wrong gate": &value[plan.Steps]{
+			plan.Steps{plan.AddRules{Of: []plan.Rules{{Gate: plan.Closed + 1}}}}, (*plan.Codec).Steps,
+		},
+		"port of a wrong protocol": &value[plan.Steps]{
+			plan.Steps{plan.DelRules{Of: []plan.Rules{{Publish: []plan.Publish{{Protocol: request.SCTP + 1}}}}}},
+			(*plan.Codec).Steps,
+		},
 		"route of a wrong type": &value[plan.Steps]{
 			plan.Steps{plan.DelRoute{Route: request.Route{Type: request.Prohibit + 1}}}, (*plan.Codec).Steps,
 		},
@@ -192,6 +199,9 @@ func set(t *testing.T, v reflect.Value, next *int) {
 	case *netip.Prefix:
 		*p = netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, n}), 24)
 		return
+	case *netip.AddrPort:
+		*p = netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, n}), 8000+uint16(n))
+		return
 	case *plan.MAC:
 		*p = plan.MAC{2, 0, 0, 0, 0, n}
 		return
@@ -203,6 +213,8 @@ func set(t *testing.T, v reflect.Value, next *int) {
 		v.SetInt(int64(*next))
 	case reflect.Uint8: // an enumeration: 1 is one of each
 		v.SetUint(1)
+	case reflect.Uint16, reflect.Uint64:
+		v.SetUint(uint64(*next))
 	case reflect.String:
 		v.SetString(fmt.Sprint("text", *next))
 	case reflect.Slice:
@@ -221,7 +233,7 @@ func set(t *testing.T, v reflect.Value, next *int) {
 // TestJournalIsWhole sets every field of each step and of an interface: a field that is forgotten where they are
 // written is read back as zero.
 func TestJournalIsWhole(t *testing.T) {
-	same := cmp.Options{cmp.Comparer(samePrefix), cmp.Comparer(sameAddr)}
+	same := cmp.Options{cmp.Comparer(samePrefix), cmp.Comparer(sameAddr), cmp.Comparer(sameAddrPort)}
 	for _, zero := range []plan.Step{
 		plan.EnsureBridge{},
 		plan.AddVeth{},
@@ -233,6 +245,15 @@ func TestJournalIsWhole(t *testing.T) {
 		plan.DelLink{},
 		plan.DelRoute{},
 		plan.ReleaseBridge{},
+		plan.EnsureForwarding{},
+		plan.AddRules{},
+		plan.ReservePorts{},
+		plan.SetRate{},
+		plan.AddGuard{},
+		plan.DelRules{},
+		plan.ReleaseRules{},
+		plan.ReleasePorts{},
+		plan.DelGuard{},
 	} {
 		t.Run(reflect.TypeOf(zero).Name(), func(t *testing.T) {
 			v, n := reflect.New(reflect.TypeOf(zero)).Elem(), 0

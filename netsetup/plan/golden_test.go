@@ -95,7 +95,6 @@ func build(t *testing.T, in map[string][]byte) map[string]string {
 		Attachments: attachments,
 		Choices:     choices,
 		Facts:       unmarshal[plan.Facts](t, in, "facts.json"),
-		Publish:     req.Publish,
 	})
 	if err != nil {
 		return map[string]string{"error.txt": errorText(err)}

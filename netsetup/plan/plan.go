@@ -106,8 +106,6 @@ type Input struct {
 	Facts       Facts
 	// OwnReserved are the ports of Facts.Reserved that lanhook has reserved, for this or another record.
 	OwnReserved []uint16
-	// Publish is refused with the reason, see [Build].
-	Publish []request.Port
 }
 
 // Plan is what an attach does, in order, and what the container gets by it.

@@ -113,6 +113,8 @@ func samePrefix(a, b netip.Prefix) bool { return a == b }
 
 func sameAddr(a, b netip.Addr) bool { return a == b }
 
+func sameAddrPort(a, b netip.AddrPort) bool { return a == b }
+
 // FuzzSteps reads journals that nobody wrote: an error, or steps that are written as the same bytes, never a crash.
 func FuzzSteps(f *testing.F) {
 	for _, steps := range []plan.Steps{
@@ -149,14 +151,17 @@ func TestJournalRefuses(t *testing.T) {
 	for name, test := range map[string]struct{ data, want string }{
 		"nothing":        {"", "read steps: near byte 0: "},
 		"no kind":        {"\x01\x00", "near byte 2: a step is of the unknown kind 0"},
-		"unknown kind":   {"\x01\x0b", "near byte 2: a step is of the unknown kind 11"},
+		"unknown kind":   {"\x01\x14", "near byte 2: a step is of the unknown kind 20"},
 		"kind of a word": {"\x01\x81\x02", "unknown kind 257"},
 		"cut short":      {"\x01\x0a\x02b", "2 bytes or elements should follow, and 1 bytes are left"},
-		"one more byte":  {"\x01\x0a\x01bb", "1 bytes stand behind the end"},
+		"one more byte":  {"\x01\x0a\x01b\x00b", "1 bytes stand behind the end"},
 		"one more step":  {"\x02\x0a\x01b", "a number is cut short"},
 		"bad MAC":        {"\x01\x03\x00\x00\x00\x01\x00\x02ab\x00\x00\x00", "MAC address of 2 bytes"},
 		"bad mode":       {"\x01\x03\x00\x00\x00\x06\x00\x00\x00\x00\x00", "number 6 is above 5"},
 		"bad side":       {"\x01\x08\x02\x00\x00\x00\x00\x00\x00", "number 2 is above 1"},
+		"bad gate":       {"\x01\x0c\x00\x01\x00\x00\x04" + strings.Repeat("\x00", 11), "number 4 is above 3"},
+		"bad protocol":   {"\x01\x0c\x00\x01" + strings.Repeat("\x00", 9) + "\x01\x03\x00\x00\x00\x00\x00\x00\x00\x00\x00", "number 3 is above 2"},
+		"bad port":       {"\x01\x0d\x01\x80\x80\x04", "number 65536 is no port"},
 		"bad route":      {"\x01\x09\x04\x00\x00\x00\x00\x00\x00\x00", "number 4 is above 3"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -9,16 +10,23 @@ import (
 
 // check finds what would make attachment i fail in the kernel, or work otherwise than anybody meant.
 func check(in Input, i int) error {
-	a := in.Attachments[i]
 	fail := func(hint, format string, args ...any) error {
-		return &PreflightError{IfName: a.IfName, Why: fmt.Sprintf(format, args...), hint: hint}
+		return &PreflightError{IfName: in.Attachments[i].IfName, Why: fmt.Sprintf(format, args...), hint: hint}
 	}
+	if err := checkLink(in, i, fail); err != nil {
+		return err
+	}
+	return errors.Join(append(checkPublished(in, i, fail), checkSNAT(in, i, fail)...)...)
+}
+
+func checkLink(in Input, i int, fail failFunc) error {
+	a := in.Attachments[i]
 	if in.Facts.Taken[a.IfName] {
 		return fail("start it without the engine's own network (--network none), "+
 			"or ask for another name, as a pod has to: io.lanhook.network.NAME",
 			"the container has an interface of this name already")
 	}
-	l := link{Attachment: a, choice: in.Choices[i]}
+	l := newLink(in, i)
 	if l.has(netip.Addr.Is6) && in.Facts.NoIPv6 {
 		return fail("boot without ipv6.disable=1, or use a network without IPv6 subnets",
 			"the network has IPv6 addresses, but IPv6 is disabled in this kernel")
@@ -27,17 +35,16 @@ func check(in Input, i int) error {
 		return fail("ask for no IPv6 address, or leave disable_ipv6 alone",
 			"an IPv6 address is asked for, and disable_ipv6 too")
 	}
-	uplink, exists := in.Facts.Uplink[a.IfName]
-	if m := mtu(in, i); m != 0 && l.has(netip.Addr.Is6) && m < minIPv6MTU {
+	if m := l.mtu; m != 0 && l.has(netip.Addr.Is6) && m < minIPv6MTU {
 		return fail("", "an MTU of %d is below the %d that IPv6 needs", m, minIPv6MTU)
 	}
-	if a.Network.Driver == policy.Bridge {
-		if m, most := mtu(in, i), bridgeMTU(in, i); m > most {
-			return fail("lower mtu, or raise the bridge's", "an MTU of %d is above the %d of bridge %s", m, most, a.Network.Bridge)
-		}
-		return checkBridge(uplink, exists, fail)
+	if a.Network.Driver == policy.Macvlan {
+		return checkParent(a, l.uplink, l.exists, l.mtu, fail)
 	}
-	return checkParent(a, uplink, exists, mtu(in, i), fail)
+	if m, most := l.mtu, l.bridgeMTU; m > most {
+		return fail("lower mtu, or raise the bridge's", "an MTU of %d is above the %d of bridge %s", m, most, a.Network.Bridge)
+	}
+	return checkBridge(l.uplink, l.exists, fail)
 }
 
 type failFunc = func(hint, format string, args ...any) error

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/lanhook/lanhook/policy"
 	"github.com/lanhook/lanhook/policy/request"
 )
 
@@ -26,7 +27,7 @@ func defaultOwners(in Input, family func(netip.Addr) bool, taken bool) map[int]b
 		case !l.gateway(family).IsValid():
 		case a.DefaultRoute.Set && a.DefaultRoute.Want:
 			asked[i] = true
-		case a.DefaultRoute.Set || !a.Network.DefaultRoute || a.Network.Internal:
+		case a.DefaultRoute.Set || !a.Network.DefaultRoute || closed(a.Network):
 		case len(first) == 0 && !taken:
 			first[i] = true
 		}
@@ -38,12 +39,15 @@ func defaultOwners(in Input, family func(netip.Addr) bool, taken bool) map[int]b
 }
 
 // gateway is the link's gateway in a family: the one asked for, or that of the first subnet which has one and from
-// which the container has an address.
+// which the container has an address. Of an isolated network, the host is no gateway.
 func (l link) gateway(family func(netip.Addr) bool) netip.Addr {
 	for _, g := range l.Gateways {
 		if family(g) {
 			return g
 		}
+	}
+	if l.Network.GatewayMode == policy.GatewayIsolated {
+		return netip.Addr{}
 	}
 	for _, s := range l.Network.Subnets {
 		if s.Gateway.IsValid() && family(s.Gateway) && l.has(s.Prefix.Contains) {

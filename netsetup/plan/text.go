@@ -39,6 +39,7 @@ func (s EnsureBridge) String() string {
 	}
 	l.addIf(s.Forward, "forward")
 	l.addIf(s.Localnet, "route_localnet")
+	l.addIf(s.Filtered, "filtered")
 	l.addIf(s.AsIs, "as it is if there")
 	return l.String()
 }
@@ -106,5 +107,8 @@ func (s DelRoute) String() string {
 }
 
 func (s ReleaseBridge) String() string {
-	return fmt.Sprintf("host: delete bridge %s if ours and unused", s.Name)
+	var l line
+	l.addf("host: delete bridge %s if ours and unused", s.Name)
+	l.addIf(s.Filtered, "with its rules")
+	return l.String()
 }

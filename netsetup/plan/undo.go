@@ -3,39 +3,41 @@ package plan
 import "slices"
 
 // Undo returns the steps that take back what steps did or may have done, in the order in which they are to be run: the
-// last deed first. It needs nothing but the journal, so it is right however far the journal's steps came, and whatever
-// policy and annotations say by now.
+// last deed first, but rules and guards after the links for which they stand, so that a container which still runs never
+// has a link without them. It needs nothing but the journal, so it is right however far the journal's steps came, and
+// whatever policy and annotations say by now.
 //
-// What lives on a link of ours (addresses, settings, routes) goes with the link and has no step of its own.
+// What lives on a link of ours (addresses, settings, routes, queues) goes with the link and has no step of its own.
 func Undo(steps Steps) Steps {
-	var undo Steps
+	var routes, links, rules, shared Steps
 	for _, step := range slices.Backward(steps) {
 		switch s := step.(type) {
 		case EnsureBridge:
-			undo = append(undo, ReleaseBridge{Name: s.Name, Filtered: s.Filtered})
+			// A bridge that was left as it was may have rules that others had made for it.
+			shared = append(shared, ReleaseBridge{Name: s.Name, Filtered: s.Filtered || s.AsIs})
+		case ReservePorts:
+			shared = append(shared, ReleasePorts(s))
 		case AddVeth:
-			undo = append(undo, DelLink{Side: Host, Name: s.Name, Kind: "veth", MAC: s.MAC})
+			links = append(links, DelLink{Side: Host, Name: s.Name, Kind: "veth", MAC: s.MAC})
 		case AddMacvlan:
 			del := DelLink{Side: Container, Name: s.Name, Index: s.Index, Kind: "macvlan", MAC: s.MAC}
 			if set, ok := linkOf(steps, s.Name); ok {
 				del.IfName, del.Alias = set.Name, set.Alias
 			}
-			undo = append(undo, del)
+			links = append(links, del)
 		case AddRoute:
 			if s.If == "" {
-				undo = append(undo, DelRoute{Route: s.Route})
+				routes = append(routes, DelRoute{Route: s.Route})
 			}
 		case AddRules:
-			undo = append(undo, DelRules(s))
-		case ReservePorts:
-			undo = append(undo, ReleasePorts(s))
+			rules = append(rules, DelRules(s))
 		case AddGuard:
-			undo = append(undo, DelGuard{Table: s.Table})
+			rules = append(rules, DelGuard{Table: s.Table})
 		case SetSysctls, AddAddress, SetLink, SetRate, EnsureForwarding,
 			DelLink, DelRoute, ReleaseBridge, DelRules, ReleaseRules, ReleasePorts, DelGuard:
 		}
 	}
-	return undo
+	return slices.Concat(routes, links, rules, shared)
 }
 
 // linkOf finds the step that gives the link called own its name.

@@ -141,7 +141,7 @@ func testRecord(n int) Record {
 				Spoof: true, MAC: mac, Out: policy.Rate{Bits: 1e6, Burst: 32768},
 			}}},
 			plan.SetRate{If: "lv" + id, Rate: policy.Rate{Bits: 1e9, Burst: 1250000}},
-			plan.AddGuard{If: "lm" + id, Spoof: true, MAC: mac, Addresses: []netip.Addr{addr}},
+			plan.AddGuard{Table: "lm" + id, If: "eth1", Spoof: true, MAC: mac, Addresses: []netip.Addr{addr}},
 			plan.AddMacvlan{Name: "lm" + id, Parent: "eth0", ParentIndex: 2, Mode: policy.ModeBridge, MAC: mac, MTU: 1500},
 			plan.SetSysctls{If: "lv" + id, Values: []request.Sysctl{{Key: "net.ipv6.conf.IFNAME.accept_ra", Value: "0"}}},
 			plan.AddAddress{If: "lv" + id, Address: netip.PrefixFrom(addr, 8)},
