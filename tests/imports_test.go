@@ -33,6 +33,7 @@ func folders() []folder {
 		{path: "policy", imports: []string{"policy/request", "netsetup/ipam"}, portable: true},
 		{path: "netsetup/plan", imports: []string{"policy", "policy/request", "netsetup/ipam"}, portable: true},
 		{path: "netsetup/apply", imports: []string{"netsetup/plan"}, tests: []string{"policy", "policy/request"}},
+		{path: "netsetup/firewall", imports: []string{"netsetup/plan", "policy/request"}},
 		{path: "netsetup/process"},
 		{path: "netsetup/kernel", imports: []string{"netsetup/plan", "netsetup/process", "policy", "policy/request"}},
 		{path: "netsetup/store", imports: []string{"netsetup/plan"}, tests: []string{"policy", "policy/request"}},
@@ -79,6 +80,10 @@ func folders() []folder {
 			path:  "tests/kernel",
 			tests: []string{"netsetup/kernel", "netsetup/plan", "netsetup/process", "policy", "policy/request", "tests/nettest"},
 		},
+		{
+			path:  "tests/firewall",
+			tests: []string{"netsetup/firewall", "netsetup/plan", "policy", "policy/request", "tests/nettest"},
+		},
 		{path: "tests/script", tests: []string{"tests/nettest"}},
 		{path: "tests/store", tests: []string{"netsetup/store", "netsetup/plan"}},
 		{
@@ -103,13 +108,15 @@ type dependency struct {
 func dependencies() []dependency {
 	return []dependency{
 		{"github.com/google/go-cmp", nil},
+		{"github.com/google/nftables", []string{"netsetup/firewall"}},
+		{"github.com/mdlayher/netlink", []string{"netsetup/firewall"}}, // what nftables speaks by
 		{"github.com/opencontainers/runtime-spec", []string{"hook/oci"}},
 		{"github.com/pelletier/go-toml/v2", []string{"policy", "shim/config", "hook/engine"}},
 		{"github.com/rogpeppe/go-internal", nil},
 		{"github.com/spf13/pflag", []string{"hook"}},
 		{"github.com/vishvananda/netlink", []string{"netsetup/kernel"}},
 		{"go.etcd.io/bbolt", []string{"netsetup/store"}},
-		{"golang.org/x/sys", []string{"hook", "netsetup/guest", "netsetup/kernel", "netsetup/process", "netsetup/store"}},
+		{"golang.org/x/sys", []string{"hook", "netsetup/firewall", "netsetup/guest", "netsetup/kernel", "netsetup/process", "netsetup/store"}},
 		{"golang.org/x/tools", nil}, // txtar
 	}
 }

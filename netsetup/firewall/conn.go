@@ -1,0 +1,136 @@
+//go:build linux
+
+package firewall
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxTries is how often a transaction, or a listing, is begun again that the kernel says was disturbed.
+	maxTries = 32
+	// replyTimeout bounds the wait for an answer. The kernel has put it into the socket before sendmsg(2) returns, so that
+	// it can only be missing, never late.
+	replyTimeout = 10 * time.Second
+	// sendBuffer takes a transaction of some 100,000 elements, which is one message to the kernel, receiveBuffer the
+	// acknowledgements of its parts. They are limits, not memory.
+	sendBuffer    = 32 << 20
+	receiveBuffer = 4 << 20
+)
+
+// Conn is a socket to nftables. It belongs to the namespace in which it was opened, whichever thread uses it.
+type Conn struct {
+	mu  sync.Mutex
+	nft *nftables.Conn
+	// socket is nft's own.
+	socket *netlink.Conn
+}
+
+// Dial opens a socket to nftables in the calling thread's network namespace.
+func Dial() (*Conn, error) {
+	c := &Conn{}
+	var err error
+	c.nft, err = nftables.New(nftables.AsLasting(), nftables.WithSockOptions(c.prepare))
+	if err != nil {
+		if c.socket != nil {
+			err = errors.Join(err, c.socket.Close())
+		}
+		return nil, fmt.Errorf("open a socket to nftables: %w", err)
+	}
+	return c, nil
+}
+
+// prepare sets the options of a new socket: errors come with the kernel's words. (They come with the whole message that
+// they answer, too; to be spared that, CapAcknowledge, is what the library cannot read together with the words.)
+func (c *Conn) prepare(socket *netlink.Conn) error {
+	c.socket = socket
+	if err := socket.SetOption(netlink.ExtendedAcknowledge, true); err != nil {
+		return fmt.Errorf("ask for the kernel's words: %w", err)
+	}
+	if err := socket.SetWriteBuffer(sendBuffer); err != nil {
+		return fmt.Errorf("set the size of the socket: %w", err)
+	}
+	if err := socket.SetReadBuffer(receiveBuffer); err != nil {
+		return fmt.Errorf("set the size of the socket: %w", err)
+	}
+	return nil
+}
+
+// Close closes the socket.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.nft.CloseLasting(); err != nil {
+		return fmt.Errorf("close a socket to nftables: %w", err)
+	}
+	return nil
+}
+
+// commit makes one transaction of what build puts into a batch: the kernel does all of it or nothing. build may be called
+// again, when the kernel was disturbed or did not say what became of it; so what it adds must bear to be added twice. An
+// empty batch is no transaction. what says what is being done, for errors.
+func (c *Conn) commit(what string, build func(b *batch)) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var err error
+	for range maxTries {
+		build(&batch{nft: c.nft})
+		if err = c.flush(); !again(err) {
+			break
+		}
+	}
+	return failed(err, "%s", what)
+}
+
+// flush sends what is in the batch, and leaves nothing behind in the socket: the library counts answers, it does not look
+// which they are. It reads as many as there are messages, but the kernel sends one more when the transaction as a whole
+// is refused at its end (nfnetlink_rcv_batch in net/netfilter/nfnetlink.c).
+func (c *Conn) flush() error {
+	if err := c.socket.SetReadDeadline(time.Now().Add(replyTimeout)); err != nil {
+		return err
+	}
+	err := c.nft.Flush()
+	if err == nil {
+		return nil
+	}
+	return errors.Join(err, c.drain())
+}
+
+// drain reads what is still in the socket. It never waits.
+func (c *Conn) drain() error {
+	raw, err := c.socket.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var buffer [1]byte
+	err = raw.Control(func(fd uintptr) {
+		for {
+			_, _, err := unix.Recvfrom(int(fd), buffer[:], unix.MSG_DONTWAIT)
+			// ENOBUFS tells once that something was lost.
+			if err != nil && !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.ENOBUFS) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("empty the socket: %w", err)
+	}
+	return nil
+}
+
+// again tells errors after which a transaction is tried once more: a signal came, the rules changed while they were
+// looked at, a module was being loaded, or the answer was lost.
+func again(err error) bool {
+	return errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) || errors.Is(err, erestart) ||
+		errors.Is(err, unix.ENOBUFS)
+}
+
+// erestart is the kernel's for a transaction that was made for another state of the rules.
+const erestart = unix.ERESTART

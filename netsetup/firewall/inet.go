@@ -1,0 +1,193 @@
+//go:build linux
+
+package firewall
+
+import (
+	"slices"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// Names of sets that have no family.
+const (
+	setBridges = "bridges"
+	setSame    = "same"
+	setOpen    = "open"
+	setFrom    = "from"
+	setTo      = "to"
+)
+
+// Names of chains. What begins with admin is the administrator's.
+const (
+	chainAdmin  = "admin"
+	chainNAT    = "to_nat"
+	chainRouted = "to_routed"
+	chainClosed = "closed"
+)
+
+// statusDNAT is the bit of a connection whose destination was translated (IPS_DST_NAT, linux/netfilter/nf_conntrack_common.h).
+const statusDNAT = 1 << 5
+
+// Priorities one before the usual ones: what is published is nobody else's to translate, and an administrator's rule that
+// hides everything which leaves by a link must not hide what has an address of its own (snat).
+const (
+	beforeDNAT = -101
+	beforeSNAT = 99
+)
+
+// inetTable is where packets between networks go through.
+func inetTable() table {
+	return table{
+		family: nftables.TableFamilyINet, name: tableName, sets: inetSets(),
+		chains: []chain{
+			{name: chainAdmin},
+			loopbackChain(), preroutingChain(), outputChain(), publishChain(), postroutingChain(), forwardChain(),
+			natChain(), routedChain(), {name: chainClosed, rules: []rule{say(drop())}},
+		},
+	}
+}
+
+func inetSets() []set {
+	proto, service, name := nftables.TypeInetProto, nftables.TypeInetService, nftables.TypeIFName
+	list := func(types ...nftables.SetDatatype) []nftables.SetDatatype { return types }
+	var sets []set
+	for _, f := range []struct {
+		version
+		addr nftables.SetDatatype
+	}{{ipv4(), nftables.TypeIPAddr}, {ipv6(), nftables.TypeIP6Addr}} {
+		sets = append(sets,
+			set{f.set("publish"), list(f.addr, proto, service), list(f.addr, service), "port of a host address: container"},
+			set{f.set("any"), list(proto, service), list(f.addr, service), "port of every host address: container"},
+			set{f.set("whole"), list(f.addr), list(f.addr), "host address: container"},
+			set{f.set("home"), list(f.addr, name), nil, "container . its bridge"},
+			set{f.set("masquerade"), list(f.addr), nil, "containers that are hidden behind the host"},
+			set{f.set("snat"), list(f.addr), list(f.addr), "container: host address that it is hidden behind"},
+			set{f.set("routed"), list(f.addr, proto, service), nil, "ports that are reached at the container's own address"},
+		)
+	}
+	verdict := list(nftables.TypeVerdict)
+	return append(sets,
+		set{setBridges, list(name), nil, "all bridges of lanhook's"},
+		set{setSame, list(name, name), nil, "bridges whose containers reach each other (icc)"},
+		set{setOpen, list(name), nil, "bridges that are open to each other (isolate = false)"},
+		set{setFrom, list(name), verdict, "what may leave a bridge"},
+		set{setTo, list(name), verdict, "what may come to a bridge"},
+	)
+}
+
+// loopbackChain guards the host's own 127.0.0.0/8, which bridges with published ports route (route_localnet).
+func loopbackChain() chain {
+	v := ipv4()
+	return chain{
+		name: "loopback", hook: &hook{kind: nftables.ChainTypeFilter, at: *nftables.ChainHookPrerouting, priority: *nftables.ChainPriorityRaw},
+		rules: []rule{
+			say(in(setBridges, iifname()), v.within("127.0.0.0/8", v.daddr()), drop()),
+			say(in(setBridges, iifname()), v.within("127.0.0.0/8", v.saddr()), drop()),
+		},
+	}
+}
+
+// preroutingChain translates what comes in. The kernel looks for strange addresses after that, so what comes from the wire
+// for 127.0.0.1 must not be translated here.
+func preroutingChain() chain {
+	v := ipv4()
+	return chain{
+		name: "prerouting", hook: &hook{kind: nftables.ChainTypeNAT, at: *nftables.ChainHookPrerouting, priority: beforeDNAT},
+		rules: []rule{
+			say(v.within("127.0.0.0/8", v.daddr()), back()),
+			say(toLocal(), jump("publish")),
+		},
+	}
+}
+
+// outputChain translates what the host itself sends.
+func outputChain() chain {
+	return chain{
+		name: "output", hook: &hook{kind: nftables.ChainTypeNAT, at: *nftables.ChainHookOutput, priority: beforeDNAT},
+		rules: []rule{say(toLocal(), jump("publish"))},
+	}
+}
+
+// publishChain finds the container of a port: the more is said of the host's side, the earlier.
+func publishChain() chain {
+	v4, v6 := ipv4(), ipv6()
+	c := chain{name: "publish", rules: []rule{
+		// The kernel forwards nothing that has a source of one link only: a refusal is better than silence.
+		say(v6.within("fe80::/10", v6.daddr()), back()),
+	}}
+	for _, v := range []version{v4, v6} {
+		c.rules = append(c.rules, say(v.dnatTo(v.set("publish"), true, v.daddr(), l4proto(), dport())))
+	}
+	for _, v := range []version{v4, v6} {
+		c.rules = append(c.rules, say(v.dnatTo(v.set("any"), true, l4proto(), dport())))
+	}
+	for _, v := range []version{v4, v6} {
+		c.rules = append(c.rules, say(v.dnatTo(v.set("whole"), false, v.daddr())))
+	}
+	return c
+}
+
+// postroutingChain hides what leaves.
+func postroutingChain() chain {
+	v4, v6 := ipv4(), ipv6()
+	c := chain{
+		name: "postrouting",
+		hook: &hook{kind: nftables.ChainTypeNAT, at: *nftables.ChainHookPostrouting, priority: beforeSNAT},
+	}
+	both := func(f func(v version) rule) { c.rules = append(c.rules, f(v4), f(v6)) }
+	atHome := func(v version) []expr.Any { return append(v.only(), in(v.set("home"), v.saddr(), oifname())...) }
+	both(func(v version) rule {
+		// A container that reaches its neighbour by a published port: the answer must come back by the host.
+		return say(atHome(v), ctStatus(statusDNAT), masquerade())
+	})
+	both(func(v version) rule { return say(atHome(v), back()) })
+	c.rules = append(c.rules,
+		say(v4.within("224.0.0.0/4", v4.daddr()), back()),
+		say(v6.within("ff00::/8", v6.daddr()), back()),
+	)
+	both(func(v version) rule { return say(v.snatTo(v.set("snat"))) })
+	both(func(v version) rule { return say(v.only(), in(v.set("masquerade"), v.saddr()), masquerade()) })
+	// The host's own loopback, on the way to a published port.
+	c.rules = append(c.rules,
+		say(in(setBridges, oifname()), v4.within("127.0.0.0/8", v4.saddr()), masquerade()),
+		say(in(setBridges, oifname()), v6.is("::1", v6.saddr()), masquerade()),
+	)
+	return c
+}
+
+// forwardChain says what may pass between links.
+func forwardChain() chain {
+	return chain{
+		name: "forward",
+		hook: &hook{kind: nftables.ChainTypeFilter, at: *nftables.ChainHookForward, priority: *nftables.ChainPriorityFilter},
+		rules: []rule{
+			say(jump(chainAdmin)),
+			say(ctState(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept()),
+			say(in(setSame, iifname(), oifname()), accept()),
+			say(in(setOpen, iifname()), in(setOpen, oifname()), accept()),
+			say(vmap(setFrom, iifname())),
+			say(vmap(setTo, oifname())),
+		},
+	}
+}
+
+func natChain() chain {
+	return chain{name: chainNAT, rules: []rule{say(ctStatus(statusDNAT), accept()), say(drop())}}
+}
+
+// routedChain lets in what natChain does, and from elsewhere than lanhook's other bridges ICMP and published ports.
+func routedChain() chain {
+	c := chain{name: chainRouted, rules: []rule{
+		say(ctStatus(statusDNAT), accept()),
+		say(in(setBridges, iifname()), drop()),
+		say(proto(unix.IPPROTO_ICMP), accept()),
+		say(proto(unix.IPPROTO_ICMPV6), accept()),
+	}}
+	for _, v := range []version{ipv4(), ipv6()} {
+		c.rules = append(c.rules, say(v.only(), in(v.set("routed"), v.daddr(), l4proto(), dport()), accept()))
+	}
+	c.rules = slices.Grow(c.rules, 1)
+	return chain{name: c.name, rules: append(c.rules, say(drop()))}
+}
