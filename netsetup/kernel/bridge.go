@@ -33,12 +33,17 @@ func (h *Host) ensureBridge(s plan.EnsureBridge) error {
 		return failed(err, "add bridge %s", s.Name)
 	}
 	existed := err != nil
-	b, ok, err := h.conn.link(by{name: s.Name})
+	msg, err := h.conn.linkMessage(here, by{name: s.Name})
+	if err != nil {
+		return err
+	}
+	if msg == nil {
+		return failed(unix.ENODEV, "look up bridge %s", s.Name)
+	}
+	b, err := parseLink(msg)
 	switch {
 	case err != nil:
 		return err
-	case !ok:
-		return failed(unix.ENODEV, "look up bridge %s", s.Name)
 	case b.Kind != kindBridge:
 		return &Error{
 			Op: "add bridge " + s.Name, Cause: "there is " + describe(b.Kind) + " of this name", Err: unix.EEXIST,
@@ -47,7 +52,29 @@ func (h *Host) ensureBridge(s plan.EnsureBridge) error {
 	case existed && (b.Group != plan.Group || s.AsIs):
 		return usable(b)
 	}
-	return h.finishBridge(b, s)
+	has, err := parseConf(msg[unix.SizeofIfInfomsg:], unix.IFLA_AF_SPEC, unix.AF_INET, inetConf)
+	if err != nil {
+		return err
+	}
+	return h.finishBridge(b, s, settingsOf(s, has))
+}
+
+// settingsOf are the settings of IPv4 that a bridge needs and has not got, in the form of a link's message. Answers to
+// published ports may come by another way than the kernel would send to (rp_filter=2 is loose), and the host's own
+// loopback addresses reach containers only where that is allowed. A setting is never turned off: another record may
+// need it.
+func settingsOf(s plan.EnsureBridge, has conf) []nl.NetlinkRequestData {
+	var set []nl.NetlinkRequestData
+	if s.Filtered && has.at(inetRPFilter-1) != 2 {
+		set = append(set, number(inetRPFilter, 2))
+	}
+	if s.Localnet && has.at(inetRouteLocalnet-1) != 1 {
+		set = append(set, number(inetRouteLocalnet, 1))
+	}
+	if len(set) == 0 {
+		return nil
+	}
+	return []nl.NetlinkRequestData{nest(unix.IFLA_AF_SPEC, nest(unix.AF_INET, nest(inetConf, set...)))}
 }
 
 // usable accepts a bridge that is not ours as it is.
@@ -61,14 +88,21 @@ func usable(b State) error {
 	}
 }
 
-func (h *Host) finishBridge(b State, s plan.EnsureBridge) error {
+func (h *Host) finishBridge(b State, s plan.EnsureBridge, settings []nl.NetlinkRequestData) error {
+	if b.Up && len(settings) > 0 {
+		header := nl.NewIfInfomsg(unix.AF_UNSPEC)
+		header.Index = int32(b.Index) //nolint:gosec // G115: an index is 31 bits
+		if err := h.conn.change(unix.RTM_SETLINK, 0, append([]nl.NetlinkRequestData{header}, settings...)...); err != nil {
+			return failed(err, "set rp_filter and route_localnet of bridge %s", s.Name)
+		}
+	}
 	if !b.Up {
 		if err := h.ignoreRouters(s.Name); err != nil {
 			return err
 		}
 		// An MTU that is set on the bridge stays; one that is made with it changes with its ports
 		// (net/bridge/br_device.c, br_change_mtu).
-		parts := []nl.NetlinkRequestData{upMessage(b.Index)}
+		parts := append([]nl.NetlinkRequestData{upMessage(b.Index)}, settings...)
 		if s.MTU > 0 {
 			parts = append(parts, number(unix.IFLA_MTU, s.MTU))
 		}

@@ -24,7 +24,7 @@ const replyTimeout = 10
 // its names is smaller.
 const bufferSize = 64 << 10
 
-// conn is a NETLINK_ROUTE socket. It belongs to the namespace in which it was opened, whichever thread uses it.
+// conn is a netlink socket, of NETLINK_ROUTE if nothing else is said. It belongs to the namespace in which it was opened, whichever thread uses it.
 //
 // The socket is a blocking one that the runtime's poller does not know: the kernel has answered before write(2) returns,
 // so there is never anything to wait for.
@@ -38,8 +38,11 @@ type conn struct {
 }
 
 // dial opens a socket in the namespace of the calling thread. The kernel gives it a port when it first sends.
-func dial() (*conn, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+func dial() (*conn, error) { return dialFamily(unix.NETLINK_ROUTE) }
+
+// dialFamily is dial for one of the families of netlink(7).
+func dialFamily(family int) (*conn, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, family)
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket: %w", err)
 	}

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/lanhook/lanhook/netsetup/plan"
@@ -31,6 +30,13 @@ type Query struct {
 	Bridge string
 	// WantAddresses asks for the host's addresses on the parent or bridge too.
 	WantAddresses bool
+	// Publish are the ports to be published: who has those that name a host port, whether the host has their addresses,
+	// and which ports it chooses from for its own connections.
+	Publish []policy.Publish
+	// Local are further addresses of which it is asked whether the host has them: for dnat and snat.
+	Local []netip.Addr
+	// Forwards are the families that are to pass between the bridge and other links.
+	Forwards plan.Families
 }
 
 // Facts finds out what a plan needs. ns may be nil when there is no container yet; nothing is said of it then. A parent
@@ -68,6 +74,9 @@ func (h *Host) Facts(ctx context.Context, ns *Namespace, queries []Query) (plan.
 		if ok {
 			facts.DefaultMTU = s.MTU
 		}
+	}
+	if err := h.publishFacts(&facts, queries); err != nil {
+		return plan.Facts{}, err
 	}
 	if ns == nil {
 		return facts, nil
@@ -116,6 +125,11 @@ func (h *Host) uplink(q Query) (plan.Link, bool, error) {
 		Index: s.Index, Name: s.Name, Kind: s.Kind, MAC: s.MAC, MTU: s.MTU, Up: s.Up,
 		MasterKind: s.MasterKind, Wireless: wireless(s), Loopback: s.Loopback, Group: s.Group,
 	}
+	if q.Bridge != "" {
+		if l.Localnet, err = h.localnet(s, q); err != nil {
+			return plan.Link{}, false, err
+		}
+	}
 	if !q.WantAddresses {
 		return l, true, nil
 	}
@@ -162,10 +176,10 @@ func isChild(kind string) bool {
 // defaultLink finds the link of the default route, IPv4's before IPv6's, as the kernel would choose it: by rules and
 // metrics, without a listing of routes that may have a million entries.
 func (h *Host) defaultLink() (State, bool, error) {
-	// Addresses for documentation (RFC 5737, RFC 3849, RFC 9637), which have no route but the default one. There are
-	// several in case one has, as a blackhole for instance.
-	for _, dst := range []string{"192.0.2.1", "198.51.100.1", "203.0.113.1", "2001:db8::1", "3fff::1"} {
-		index, ok, err := h.conn.defaultIndex(netip.MustParseAddr(dst))
+	// There are several addresses in case one has a route of its own, as a blackhole for instance.
+	all := append(documentation4(), netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("3fff::1"))
+	for _, dst := range all {
+		index, ok, err := h.conn.defaultIndex(dst)
 		if err != nil {
 			return State{}, false, failed(err, "find the host's default route")
 		}
@@ -176,23 +190,19 @@ func (h *Host) defaultLink() (State, bool, error) {
 	return State{}, false, nil
 }
 
+// documentation4 are addresses for documentation (RFC 5737; RFC 3849 and RFC 9637 have those of IPv6), which have no
+// route but the default one.
+func documentation4() []netip.Addr {
+	return []netip.Addr{
+		netip.AddrFrom4([4]byte{192, 0, 2, 1}), netip.AddrFrom4([4]byte{198, 51, 100, 1}),
+		netip.AddrFrom4([4]byte{203, 0, 113, 1}),
+	}
+}
+
 // defaultIndex is the link to which a default route sends dst; false when another route does, or none.
 func (c *conn) defaultIndex(dst netip.Addr) (int, bool, error) {
-	header := &nl.RtMsg{RtMsg: unix.RtMsg{
-		Family: family(dst), Dst_len: uint8(dst.BitLen()), Flags: unix.RTM_F_FIB_MATCH, //nolint:gosec // G115: 32 or 128
-	}}
-	msg, err := c.get(unix.RTM_GETROUTE, header, nl.NewRtAttr(unix.RTA_DST, dst.AsSlice()))
-	if noRoute(err) {
-		return 0, false, nil
-	}
-	if err != nil {
-		return 0, false, err
-	}
-	r, _, err := parseRoute(msg)
-	if err != nil {
-		return 0, false, err
-	}
-	return r.index, r.Dst.Bits() == 0 && r.Type == 0 && r.index != 0, nil
+	r, ok, err := c.routeTo(dst)
+	return r.index, ok && r.isDefault(), err
 }
 
 // noRoute knows what the kernel answers where there is no route, or one of the types unreachable, prohibit and

@@ -27,6 +27,9 @@ type Host struct {
 	conn *conn
 	id   Identity
 	proc proc
+
+	// conntrack is a socket of NETLINK_NETFILTER that is opened by the first step that needs it.
+	conntrack lazy[*conn]
 }
 
 // Open opens the network namespace of the calling thread as the host's.
@@ -46,7 +49,39 @@ func Open() (*Host, error) {
 
 // Close gives the host's file and socket back. It may be called once.
 func (h *Host) Close() error {
-	return errors.Join(h.proc.close(), h.conn.close(), h.home.file.close())
+	return errors.Join(h.conntrack.end((*conn).close), h.proc.close(), h.conn.close(), h.home.file.close())
+}
+
+// lazy is something that is made when it is first needed.
+type lazy[T any] struct {
+	mu   sync.Mutex
+	made bool
+	v    T
+}
+
+// get makes the value if there is none yet. What could not be made is tried again the next time.
+func (l *lazy[T]) get(dial func() (T, error)) (T, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.made {
+		return l.v, nil
+	}
+	v, err := dial()
+	if err == nil {
+		l.v, l.made = v, true
+	}
+	return v, err
+}
+
+// end closes the value if it was made.
+func (l *lazy[T]) end(shut func(T) error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.made {
+		return nil
+	}
+	l.made = false
+	return shut(l.v)
 }
 
 // do runs fn with the host's /proc/sys/net in view.

@@ -19,6 +19,9 @@ type Kernel struct {
 	ns   *Namespace
 	nsid nsid
 	open func() (*Namespace, error)
+	// Renew writes the whole ruleset anew from all records. [plan.AddRules] calls it once when the kernel's is not what it
+	// was left as; nil makes that an error.
+	Renew func(ctx context.Context) error
 	// ports are the container's links that steps made or looked up, by name.
 	ports map[string]port
 }
@@ -73,6 +76,12 @@ func (k *Kernel) Apply(ctx context.Context, step plan.Step) error {
 		return k.delRoute(s)
 	case plan.ReleaseBridge:
 		return k.host.releaseBridge(s)
+	case plan.EnsureForwarding:
+		return k.host.ensureForwarding(s)
+	case plan.ReservePorts:
+		return k.host.reservePorts(ctx, s)
+	case plan.ReleasePorts:
+		return k.host.releasePorts(ctx, s)
 	default:
 		return fmt.Errorf("carry out step %q: there is no such kind of step", step)
 	}

@@ -37,6 +37,8 @@ type State struct {
 	// Master is the index of the link it is a port of, and MasterKind its kind; 0 and "" for none.
 	Master     int
 	MasterKind string
+	// Localnet is true when what is sent from 127.0.0.0/8 may leave by it (route_localnet).
+	Localnet bool
 	// Mode is set for a macvlan only.
 	Mode policy.Mode
 	// Addresses and Routes are set by [Namespace.Link] and [Host.Link] only. Routes are those on the link that were
@@ -81,6 +83,16 @@ func (c *conn) link(sel by) (State, bool, error) { return c.linkIn(here, sel) }
 
 // linkIn looks a link up in the namespace that the socket's knows as id (IFLA_TARGET_NETNSID).
 func (c *conn) linkIn(id nsid, sel by) (State, bool, error) {
+	msg, err := c.linkMessage(id, sel)
+	if err != nil || msg == nil {
+		return State{}, false, err
+	}
+	s, err := parseLink(msg)
+	return s, err == nil, err
+}
+
+// linkMessage is what the kernel says of a link, nil when there is none.
+func (c *conn) linkMessage(id nsid, sel by) ([]byte, error) {
 	header := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	parts := []nl.NetlinkRequestData{header, number(unix.IFLA_EXT_MASK, extSkipStats)}
 	if id != here {
@@ -95,17 +107,13 @@ func (c *conn) linkIn(id nsid, sel by) (State, bool, error) {
 		// The kernel refuses to read a long name where it expects a short one.
 		parts = append(parts, text(unix.IFLA_ALT_IFNAME, sel.name+sel.altName))
 	default:
-		return State{}, false, nil
+		return nil, nil
 	}
 	msg, err := c.get(unix.RTM_GETLINK, parts...)
 	if errors.Is(err, unix.ENODEV) {
-		return State{}, false, nil
+		return nil, nil
 	}
-	if err != nil {
-		return State{}, false, failed(err, "look up link %s", sel)
-	}
-	s, err := parseLink(msg)
-	return s, err == nil, err
+	return msg, failed(err, "look up link %s", sel)
 }
 
 // links lists links, without addresses and routes: all of them, or those that the kernel's filters let through.
@@ -180,12 +188,21 @@ func parseLink(msg []byte) (State, error) {
 			err = s.parseNames(a.value)
 		case unix.IFLA_LINKINFO:
 			err = s.parseInfo(a.value)
+		case unix.IFLA_AF_SPEC:
+			err = s.parseSettings(a.value)
 		}
 		if err != nil {
 			return State{}, err
 		}
 	}
 	return s, nil
+}
+
+// parseSettings reads IPv4's settings of the link.
+func (s *State) parseSettings(value []byte) error {
+	c, err := parseConf(value, unix.AF_INET, inetConf)
+	s.Localnet = c.at(inetRouteLocalnet-1) > 0
+	return err
 }
 
 func (s *State) parseNames(value []byte) error {
@@ -287,6 +304,14 @@ type found struct {
 	request.Route
 	// index is that of the link of its first hop.
 	index int
+	// hops are those of all its hops, where it has several.
+	hops []int
+	// local is true for a route to an address of the host's own.
+	local bool
+}
+
+func (r found) isDefault() bool {
+	return r.Dst.Bits() == 0 && r.Type == request.Unicast && !r.local && r.index != 0
 }
 
 // parseRoute reads a route; made is false for one that the kernel made itself.
@@ -316,14 +341,28 @@ func parseRoute(msg []byte) (r found, made bool, err error) {
 		case unix.RTA_OIF:
 			r.index = int(a.number())
 		case unix.RTA_MULTIPATH:
-			// struct rtnexthop: length, flags, hops, then the index at byte 4.
-			if len(a.value) >= unix.SizeofRtNexthop {
-				r.index = int(binary.NativeEndian.Uint32(a.value[4:]))
-			}
+			r.parseHops(a.value)
 		}
 	}
+	if len(r.hops) == 0 && r.index != 0 {
+		r.hops = []int{r.index}
+	}
 	r.Dst = netip.PrefixFrom(dst, int(header.Dst_len))
-	r.Type = routeTypeOf(header.Type)
+	r.Type, r.local = routeTypeOf(header.Type), header.Type == unix.RTN_LOCAL
 	made = header.Protocol != unix.RTPROT_KERNEL && header.Protocol != unix.RTPROT_RA && r.Table != unix.RT_TABLE_LOCAL
 	return r, made, nil
+}
+
+// parseHops reads the links of all hops, each a struct rtnexthop with attributes behind it: length, flags, weight, and
+// the index at byte 4.
+func (r *found) parseHops(b []byte) {
+	for len(b) >= unix.SizeofRtNexthop {
+		r.hops = append(r.hops, int(binary.NativeEndian.Uint32(b[4:])))
+		size := int(binary.NativeEndian.Uint16(b))
+		const align = unix.RTA_ALIGNTO - 1
+		b = b[min(max((size+align)&^align, unix.SizeofRtNexthop), len(b)):]
+	}
+	if len(r.hops) > 0 {
+		r.index = r.hops[0]
+	}
 }

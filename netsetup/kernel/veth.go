@@ -88,10 +88,16 @@ func (h *Host) startPort(s plan.AddVeth) error {
 		return err
 	}
 	parts := []nl.NetlinkRequestData{upMessage(port.Index)}
+	var of []nl.NetlinkRequestData
 	if s.Hairpin {
+		of = append(of, nl.NewRtAttr(unix.IFLA_BRPORT_MODE, nl.Uint8Attr(nl.BRIDGE_MODE_HAIRPIN)))
+	}
+	if s.Isolated {
+		of = append(of, nl.NewRtAttr(unix.IFLA_BRPORT_ISOLATED, nl.Uint8Attr(1)))
+	}
+	if len(of) > 0 {
 		parts = append(parts, nest(unix.IFLA_LINKINFO,
-			text(unix.IFLA_INFO_SLAVE_KIND, kindBridge),
-			nest(unix.IFLA_INFO_SLAVE_DATA, nl.NewRtAttr(unix.IFLA_BRPORT_MODE, nl.Uint8Attr(nl.BRIDGE_MODE_HAIRPIN)))))
+			text(unix.IFLA_INFO_SLAVE_KIND, kindBridge), nest(unix.IFLA_INFO_SLAVE_DATA, of...)))
 	}
 	// RTM_SETLINK would not look at what belongs to a port, see rtnl_newlink and do_setlink in net/core/rtnetlink.c.
 	return failed(h.conn.change(unix.RTM_NEWLINK, 0, parts...), "bring veth %s up", s.Name)

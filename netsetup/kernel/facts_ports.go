@@ -1,0 +1,95 @@
+//go:build linux
+
+package kernel
+
+import (
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/policy"
+)
+
+// publishFacts finds out what published ports, translated addresses and forwarding need. It asks for nothing that no
+// query wants.
+func (h *Host) publishFacts(facts *plan.Facts, queries []Query) error {
+	var (
+		addresses []netip.Addr
+		sockets   []socket
+		forwards  plan.Families
+		publish   bool
+	)
+	for _, q := range queries {
+		addresses = append(addresses, q.Local...)
+		forwards.V4, forwards.V6 = forwards.V4 || q.Forwards.V4, forwards.V6 || q.Forwards.V6
+		for _, p := range q.Publish {
+			publish = true
+			if p.Addr.IsValid() && !p.Addr.IsUnspecified() {
+				addresses = append(addresses, p.Addr)
+			}
+			for i := range p.Count {
+				if p.Host != 0 {
+					sockets = append(sockets, socket{p.Protocol, p.Addr, p.Host + uint16(i)}) //nolint:gosec // G115: within a range
+				}
+			}
+		}
+	}
+	links, err := h.localFacts(facts, addresses)
+	if err == nil && publish {
+		facts.Ephemeral, facts.Reserved, err = h.ephemeral()
+	}
+	if err == nil && len(sockets) > 0 {
+		facts.Listeners, err = h.listeners(sockets)
+	}
+	if err == nil && forwards != (plan.Families{}) {
+		err = h.forwardingFacts(facts, forwards, links)
+	}
+	return err
+}
+
+// localFacts says which addresses the host has, and gives the links of those of IPv4: by them comes what is sent there.
+func (h *Host) localFacts(facts *plan.Facts, addresses []netip.Addr) ([]int, error) {
+	var links []int
+	for _, a := range addresses {
+		if _, known := facts.Local[a]; known {
+			continue
+		}
+		index, ok, err := h.localLink(a)
+		if err != nil {
+			return nil, err
+		}
+		if facts.Local == nil {
+			facts.Local = map[netip.Addr]bool{}
+		}
+		facts.Local[a] = ok
+		if ok && a.Is4() {
+			links = append(links, index)
+		}
+	}
+	return links, nil
+}
+
+// localnet says whether what is sent from 127.0.0.0/8 may leave by a bridge: by its own setting, or by that of all
+// links, which is only looked at for a bridge that lanhook does not set up and a port that needs it.
+func (h *Host) localnet(bridge State, q Query) (bool, error) {
+	needs := slices.ContainsFunc(q.Publish, func(p policy.Publish) bool {
+		return p.Addr.Is4() && (p.Addr.IsUnspecified() || p.Addr.IsLoopback())
+	})
+	if bridge.Localnet || bridge.Group == plan.Group || !needs {
+		return bridge.Localnet, nil
+	}
+	on := false
+	err := h.do(func() error {
+		dir, err := h.proc.open("/proc/sys/net/ipv4/conf/all")
+		if err != nil {
+			return failed(err, "look at the settings of all links")
+		}
+		defer unix.Close(dir) //nolint:errcheck // nothing is written to a folder
+		raw, err := readAt(dir, "route_localnet")
+		on = len(raw) > 0 && raw[0] != '0'
+		return err
+	})
+	return on, err
+}
