@@ -70,6 +70,8 @@ func (k *Kernel) Apply(ctx context.Context, step plan.Step) error {
 		return k.setLink(ctx, s)
 	case plan.AddRoute:
 		return k.addRoute(s)
+	case plan.SetRate:
+		return k.setRate(s)
 	case plan.DelLink:
 		return k.delLink(s)
 	case plan.DelRoute:
