@@ -83,6 +83,7 @@ func (d *decoder) sameRules(n, old *networkDraft) {
 			d.fail(n.place(k.key), "give it another bridge, or make it the same in both",
 				"network %s: %s is %s here and %s for network %s, and both have the bridge %s",
 				n.Name, k.key, k.mine, k.theirs, old.Name, n.Bridge)
+			return
 		}
 	}
 }

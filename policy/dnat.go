@@ -20,6 +20,8 @@ func checkDNAT(k asked, a request.Attachment, at *Attachment) error {
 			return k.deny("take dnat out", "dnat %s: %s has firewall = false", addr, n.title())
 		case n.Closed():
 			return k.deny("take dnat out", "dnat %s: %s is %s: nothing comes into it", addr, n.title(), n.shutBy())
+		case addr.IsLoopback(), addr.IsUnspecified(), addr.IsMulticast():
+			return k.deny("", "dnat %s: the host cannot give this address away", addr)
 		case n.subnet(addr) != nil:
 			return k.deny("", "dnat %s lies in the network's own subnet %s", addr, n.subnet(addr).Prefix)
 		case !at.has(addr):

@@ -39,7 +39,7 @@ func (d *decoder) checkFirewall(n *networkDraft, name string) {
 	if with != "" {
 		for _, c := range []conflict{
 			{"gateway-mode", !n.Firewall || n.GatewayMode != GatewayIsolated},
-			{"masquerade", n.masquerade},
+			{"masquerade", n.masquerade == yes},
 			{"snat", true},
 			{"icc", !n.Firewall && !n.ICC},
 			{"isolate", n.Isolate != n.Firewall},
@@ -51,7 +51,7 @@ func (d *decoder) checkFirewall(n *networkDraft, name string) {
 			}
 		}
 	}
-	if n.has("snat") && n.has("masquerade") && !n.masquerade {
+	if n.has("snat") && n.masquerade == no {
 		d.fail(n.seen["snat"], "take one of the two out", "%s: snat hides what leaves, and masquerade is false", name)
 	}
 	if n.GatewayMode == GatewayIsolated && n.has("default-route") && n.DefaultRoute {
@@ -61,6 +61,7 @@ func (d *decoder) checkFirewall(n *networkDraft, name string) {
 	if n.GatewayMode == GatewayIsolated {
 		n.DefaultRoute = false
 	}
+	n.Isolate = n.Isolate && n.Firewall
 	d.checkFamilies(n, name)
 	for i := range n.subnets {
 		d.subnetNAT(n, &n.subnets[i], name, with)
@@ -98,7 +99,7 @@ func (d *decoder) checkFamilies(n *networkDraft, name string) {
 			}
 		}
 	}
-	if n.has("masquerade") && n.masquerade && len(n.subnets) == 0 {
+	if n.masquerade == yes && len(n.subnets) == 0 {
 		d.fail(n.seen["masquerade"], "", "%s: masquerade needs a subnet, and there is none", name)
 	}
 }
@@ -109,13 +110,13 @@ func (d *decoder) subnetNAT(n *networkDraft, s *subnetDraft, name, shut string) 
 	if s.Prefix.IsValid() {
 		where = fmt.Sprintf("%s: subnet %s", name, s.Prefix)
 	}
-	hides, own := hasKey(s.seen, "masquerade"), hasKey(s.seen, "snat")
-	for _, c := range []conflict{{"masquerade", s.Masquerade}, {"snat", true}} {
+	own := hasKey(s.seen, "snat")
+	for _, c := range []conflict{{"masquerade", s.masquerade == yes}, {"snat", true}} {
 		if at, ok := s.seen[c.key]; ok && c.set && shut != "" {
 			d.fail(at, "take one of the two out", "%s: %s does not go with %s", where, c.key, shut)
 		}
 	}
-	if own && hides && !s.Masquerade {
+	if own && s.masquerade == no {
 		d.fail(s.seen["snat"], "take one of the two out", "%s: snat hides what leaves, and masquerade is false", where)
 	}
 	if own && s.SNAT.IsValid() && s.Prefix.IsValid() && s.SNAT.Is4() != s.Prefix.Addr().Is4() {
@@ -124,9 +125,10 @@ func (d *decoder) subnetNAT(n *networkDraft, s *subnetDraft, name, shut string) 
 	switch {
 	case own:
 		s.Masquerade = true
-	case hides:
-	case n.has("masquerade"):
-		s.Masquerade = n.masquerade
+	case s.masquerade != unsaid:
+		s.Masquerade = s.masquerade == yes
+	case n.masquerade != unsaid:
+		s.Masquerade = n.masquerade == yes
 	case ofFamily(n.snat, s.Prefix.Addr()).IsValid():
 		s.Masquerade = true
 	default:

@@ -36,7 +36,7 @@ type networkDraft struct {
 	seen    map[string]mark
 	subnets []subnetDraft
 	// masquerade and snat are what the network says for those of its subnets that say nothing.
-	masquerade  bool
+	masquerade  choice
 	snat        []netip.Addr
 	rate, burst twoWay
 }

@@ -14,7 +14,7 @@ func firewallSchema() []field[networkDraft] {
 			name: "masquerade", typ: "boolean", def: "`true` with `gateway-mode = \"nat\"`, else `false`", drivers: []Driver{Bridge},
 			doc: "what leaves the network is hidden behind the address of the host's link by which it leaves; a subnet may " +
 				"say otherwise",
-			set: func(d *decoder, n *networkDraft, v value) { v.into(d, &n.masquerade) },
+			set: func(d *decoder, n *networkDraft, v value) { n.masquerade = v.choice(d) },
 		},
 		{
 			name: "snat", typ: "address or list of addresses", drivers: []Driver{Bridge},
@@ -87,6 +87,26 @@ func limitSchema() []field[networkDraft] {
 	}
 }
 
+// choice is a boolean that may not have been written, or not as one.
+type choice uint8
+
+const (
+	unsaid choice = iota
+	yes
+	no
+)
+
+func (v value) choice(d *decoder) choice {
+	on, ok := v.boolean(d)
+	switch {
+	case !ok:
+		return unsaid
+	case on:
+		return yes
+	}
+	return no
+}
+
 // into takes a boolean over, and leaves what is there when the value is none.
 func (v value) into(d *decoder, out *bool) {
 	if on, ok := v.boolean(d); ok {
@@ -106,6 +126,9 @@ const (
 // hostAddresses reads addresses of the host, at most one a family.
 func (d *decoder) hostAddresses(v value, what use) []netip.Addr {
 	var out []netip.Addr
+	if v.kind != kindString && !v.is(d, kindArray, "write an address in quotes, or a list of one for each family") {
+		return nil
+	}
 	for _, one := range v.filled(d, "leave the key out for none") {
 		a, ok := d.hostAddress(one, what)
 		if !ok {

@@ -71,7 +71,7 @@ func addressSchema() []field[networkDraft] {
 			set: func(d *decoder, n *networkDraft, v value) { n.subnets = d.subnets(n, v) },
 		},
 		{
-			name: "internal", typ: "boolean", def: "`false`", doc: "no default route is ever given",
+			name: "internal", typ: "boolean", def: "`false`", doc: "no default route is ever given; on a bridge, containers reach each other and the host, and nothing else",
 			set: func(d *decoder, n *networkDraft, v value) { n.Internal, _ = v.boolean(d) },
 		},
 		{

@@ -16,6 +16,9 @@ func checkPublish(r *Rule, ports []request.Port) error {
 		if all += max(p.Count, 1); all > request.MaxPorts {
 			return publish(r, p).deny("", "a container publishes at most %d ports, and more are asked for", request.MaxPorts)
 		}
+		if last := int(p.Container) + max(p.Count, 1) - 1; p.Container == 0 || last > maxPort {
+			return publish(r, p).deny("", "a container has the ports 1 to %d only", maxPort)
+		}
 		if len(r.free(p)) > 0 {
 			continue
 		}
@@ -112,9 +115,11 @@ func (a Attachment) publishes(p request.Port, whole netip.Addr) bool {
 	return p.Addr.IsValid() || len(n.Bind) == 0 || ofFamily(n.Bind, whole).IsValid()
 }
 
-// has says whether the interface gets an address of the family of like.
+// has says whether the interface gets an address of the family of like that is reached from beyond its link.
 func (a Attachment) has(like netip.Addr) bool {
-	same := func(p netip.Prefix) bool { return p.Addr().Is4() == like.Is4() }
+	same := func(p netip.Prefix) bool {
+		return p.Addr().Is4() == like.Is4() && (like.Is4() || !p.Addr().IsLinkLocalUnicast())
+	}
 	switch {
 	case like.Is6() && a.WithoutIPv6():
 		return false

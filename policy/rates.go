@@ -28,9 +28,10 @@ const (
 // twoWay is a number for each direction, 0 for none.
 type twoWay struct {
 	in, out uint64
-	at      mark
 	// table is true when each direction was written by itself.
 	table bool
+	// wrong is true when something in it was not understood.
+	wrong bool
 }
 
 // amount reads a number with a unit; why is "" when it is one.
@@ -38,69 +39,64 @@ type amount func(s string) (n uint64, why, hint string)
 
 // eachWay reads one text for both directions, or a table of them.
 func (d *decoder) eachWay(v value, read amount) twoWay {
-	both := twoWay{at: v.at}
-	one := func(v value) uint64 {
-		if v.kind == kindInteger {
-			d.fail(v.at, "write it in quotes, with its unit", "%s must be a string, not %s", v.name, v.kind)
-			return 0
+	both, found := twoWay{table: v.kind == kindTable}, len(d.found)
+	if both.table {
+		if len(v.entries) == 0 {
+			d.fail(v.at, "write in, out or both", "%s is empty", v.name)
 		}
-		s, ok := v.str(d)
-		if !ok {
-			return 0
-		}
-		n, why, hint := read(s)
-		if why != "" {
-			d.fail(v.at, hint, "%s: %s %s", v.name, quoted(s), why)
-			return 0
-		}
-		return n
-	}
-	if v.kind != kindTable {
-		both.in = one(v)
+		decode(d, v, []field[twoWay]{
+			{name: "in", set: func(d *decoder, w *twoWay, v value) { w.in = d.amount(v, read) }},
+			{name: "out", set: func(d *decoder, w *twoWay, v value) { w.out = d.amount(v, read) }},
+		}, nil, &both)
+	} else {
+		both.in = d.amount(v, read)
 		both.out = both.in
-		return both
 	}
-	both.table = true
-	if len(v.entries) == 0 {
-		d.fail(v.at, "write in, out or both", "%s is empty", v.name)
-	}
-	decode(d, v, []field[twoWay]{
-		{name: "in", set: func(_ *decoder, w *twoWay, v value) { w.in = one(v) }},
-		{name: "out", set: func(_ *decoder, w *twoWay, v value) { w.out = one(v) }},
-	}, nil, &both)
+	both.wrong = len(d.found) > found
 	return both
+}
+
+// amount reads a number with its unit, 0 when it is none.
+func (d *decoder) amount(v value, read amount) uint64 {
+	if !v.is(d, kindString, "write a number with its unit in quotes, or a table with in and out") {
+		return 0
+	}
+	n, why, hint := read(v.text)
+	if why != "" {
+		d.fail(v.at, hint, "%s: %s %s", v.name, quoted(v.text), why)
+	}
+	return n
 }
 
 // rates puts rate and burst together. mtu is 0 where it is not known.
 func (d *decoder) rates(seen map[string]mark, name string, mtu int, rate, burst twoWay) Rates {
-	if !hasKey(seen, "burst") {
-		return Rates{Rate{rate.in, defaultBurst(rate.in)}, Rate{rate.out, defaultBurst(rate.out)}}
+	least := uint64(mtu + frame) // #nosec G115 -- an MTU is not negative
+	at, bursts := seen["burst"]
+	_, rated := seen["rate"]
+	switch {
+	case !bursts || rate.wrong || burst.wrong:
+	case !rated:
+		d.fail(at, "take it out, or add rate", "%s: burst is how much may come at once above a rate, and there is no rate", name)
+	case burst.table && burst.in != 0 && rate.in == 0, burst.table && burst.out != 0 && rate.out == 0:
+		d.fail(at, "take that direction out", "%s: burst is there for a direction that has no rate", name)
+	case mtu != 0 && (burst.in != 0 && burst.in < least || burst.out != 0 && burst.out < least):
+		d.fail(at, fmt.Sprintf("write %db at least", least), "%s: no packet of mtu %d fits into burst", name, mtu)
 	}
-	if !hasKey(seen, "rate") {
-		d.fail(seen["burst"], "take it out, or add rate", "%s: burst is how much a rate may be passed by, and there is no rate", name)
-		return Rates{}
+	return Rates{rateWith(rate.in, burst.in), rateWith(rate.out, burst.out)}
+}
+
+// rateWith is a bound with its burst, or that of its rate where it is 0.
+func rateWith(bits, burst uint64) Rate {
+	if bits == 0 {
+		return Rate{}
 	}
-	one := func(way string, rate, burst uint64, own bool) Rate {
-		switch {
-		case rate == 0 && burst != 0 && own:
-			d.fail(seen["burst"], "take it out", "%s: burst: there is no rate for %s", name, way)
-			return Rate{}
-		case rate == 0:
-			return Rate{}
-		case burst == 0:
-			burst = defaultBurst(rate)
-		case mtu > 0 && burst < uint64(mtu)+frame: // #nosec G115 -- an MTU is not negative
-			d.fail(seen["burst"], "", "%s: burst is %d bytes, which no packet of mtu %d fits into", name, burst, mtu)
-		}
-		return Rate{rate, burst}
+	if burst == 0 {
+		burst = defaultBurst(bits)
 	}
-	return Rates{one("in", rate.in, burst.in, burst.table), one("out", rate.out, burst.out, burst.table)}
+	return Rate{bits, burst}
 }
 
 func defaultBurst(bits uint64) uint64 {
-	if bits == 0 {
-		return 0
-	}
 	return min(max(bits/8/defaultBursts, leastDefault), maxBurst)
 }
 
@@ -132,18 +128,19 @@ func rateUnits() []unit {
 }
 
 // burstUnits are those of tc(8) for sizes: powers of 1024.
-func burstUnits() []unit { return []unit{{"mb", 1 << 20}, {"kb", 1 << 10}, {"b", 1}} }
+func burstUnits() []unit { return []unit{{"gb", 1 << 30}, {"mb", 1 << 20}, {"kb", 1 << 10}, {"b", 1}} }
 
 // rateOf reads a rate as tc(8) writes it, in bits.
 func rateOf(s string) (bits uint64, why, hint string) {
 	const form = `write a number with kbit, mbit or gbit, such as "100mbit"`
 	number, word := splitUnit(s)
 	bits, ok := scaled(number, word, rateUnits())
-	switch short, bytes := strings.CutSuffix(word, "bps"); {
-	case bytes && number != "":
+	short, counted := strings.CutSuffix(word, "bps")
+	switch {
+	case counted && number != "":
 		hint = fmt.Sprintf("write %s%sbit for bits", number, short)
-		if eight, ok := scaled(number, short+"bit", rateUnits()); ok && eight <= maxRate/8 {
-			hint += ", or " + rateText(8*eight) + " for as many bytes"
+		if n, ok := scaled(number, short+"bit", rateUnits()); ok && n <= maxRate/8 {
+			hint += ", or " + rateText(8*n) + " for as many bytes"
 		}
 		return 0, "counts bytes, as tc reads it", hint
 	case !ok:
@@ -157,7 +154,8 @@ func rateOf(s string) (bits uint64, why, hint string) {
 // burstOf reads a size as tc(8) writes it, in bytes.
 func burstOf(s string) (bytes uint64, why, hint string) {
 	const form = `write a number with b, kb or mb, such as "64kb": a kb has 1024 bytes, as in tc`
-	bytes, ok := scaled2(s, burstUnits())
+	number, word := splitUnit(s)
+	bytes, ok := scaled(number, word, burstUnits())
 	switch {
 	case !ok:
 		return 0, "is no size", form
@@ -165,11 +163,6 @@ func burstOf(s string) (bytes uint64, why, hint string) {
 		return 0, fmt.Sprintf("is not from %s to %s", burstText(minBurst), burstText(maxBurst)), form
 	}
 	return bytes, "", ""
-}
-
-func scaled2(s string, units []unit) (uint64, bool) {
-	number, word := splitUnit(s)
-	return scaled(number, word, units)
 }
 
 // splitUnit parts the digits in front from the word behind them, which is in lower case: tc takes either.

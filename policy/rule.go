@@ -65,7 +65,7 @@ func grantSchema() []field[ruleDraft] {
 		{
 			name: "publish", typ: "list of strings or `true`", def: "none",
 			doc: "the host's ports that may be published: `FROM-TO/PROTOCOL` or `PORT/PROTOCOL` with `tcp` (the default), " +
-				"`udp` or `sctp`; `true` for all",
+				"`udp` or `sctp`; `true` for all. Where a container leaves the choice of a port to the host, it is made among these",
 			set: func(d *decoder, r *ruleDraft, v value) { d.rulePublish(r, v) },
 		},
 		{

@@ -17,6 +17,7 @@ type subnetDraft struct {
 	// ranges and excludes are the entries as written.
 	ranges, excludes []value
 	gateway          value
+	masquerade       choice
 }
 
 // subnetSchema is the table [[network.NAME.subnet]].
@@ -47,7 +48,7 @@ func subnetSchema() []field[subnetDraft] {
 		},
 		{
 			name: "masquerade", typ: "boolean", def: "the network's", doc: "bridge only: as the network's `masquerade`, for this subnet",
-			set: func(d *decoder, s *subnetDraft, v value) { v.into(d, &s.Masquerade) },
+			set: func(d *decoder, s *subnetDraft, v value) { s.masquerade = v.choice(d) },
 		},
 		{
 			name: "snat", typ: "address", def: "the network's", doc: "bridge only: as the network's `snat`, for this subnet",

@@ -46,9 +46,24 @@ type NetworkView struct {
 	Promiscuous   bool         `json:"promiscuous,omitempty"`
 	AllMulti      bool         `json:"allmulti,omitempty"`
 	Hairpin       bool         `json:"hairpin,omitempty"`
+	Firewall      bool         `json:"firewall,omitempty"`
+	GatewayMode   string       `json:"gateway_mode,omitempty"`
+	ICC           bool         `json:"icc,omitempty"`
+	Isolate       bool         `json:"isolate,omitempty"`
+	Bind          []string     `json:"bind,omitempty"`
+	DNAT          []string     `json:"dnat,omitempty"`
+	SpoofCheck    bool         `json:"spoof_check,omitempty"`
+	Rate          *WaysView    `json:"rate,omitempty"`
+	Burst         *WaysView    `json:"burst,omitempty"`
 	Names         bool         `json:"names,omitempty"`
 	DNS           []string     `json:"dns,omitempty"`
 	DNSSearch     []string     `json:"dns_search,omitempty"`
+}
+
+// WaysView is something for each direction, "" for no bound: In is towards the container, Out away from it.
+type WaysView struct {
+	In  string `json:"in,omitempty"`
+	Out string `json:"out,omitempty"`
 }
 
 // ParentView is how a parent is found. One field is set.
@@ -65,6 +80,9 @@ type SubnetView struct {
 	Gateway string   `json:"gateway,omitempty"`
 	Ranges  []string `json:"ranges,omitempty"`
 	Exclude []string `json:"exclude,omitempty"`
+	// Masquerade with SNAT hides behind that address, without it behind that of the link by which a packet leaves.
+	Masquerade bool   `json:"masquerade,omitempty"`
+	SNAT       string `json:"snat,omitempty"`
 }
 
 // RuleView is a rule.
@@ -77,6 +95,9 @@ type RuleView struct {
 	MAC           []string      `json:"mac,omitempty"`
 	MACAny        bool          `json:"mac_any,omitempty"`
 	Publish       []string      `json:"publish,omitempty"`
+	DNAT          []string      `json:"dnat,omitempty"`
+	Rate          *WaysView     `json:"rate,omitempty"`
+	Burst         *WaysView     `json:"burst,omitempty"`
 	Sysctl        []string      `json:"sysctl,omitempty"`
 	MaxInterfaces int           `json:"max_interfaces"`
 	NetNS         []string      `json:"netns,omitempty"`
@@ -118,7 +139,12 @@ func (n *Network) View() NetworkView {
 		Name: n.Name, Driver: n.Driver.String(), Mode: n.Mode.String(), Bridge: n.Bridge, MTU: n.MTU, IPAM: n.IPAM.String(),
 		Internal: n.Internal, DefaultRoute: n.DefaultRoute, Metric: n.Metric, BCQueueLength: n.BroadcastQueue,
 		TXQueueLength: n.TxQueueLen, Promiscuous: n.Promiscuous, AllMulti: n.AllMulti, Hairpin: n.Hairpin,
-		Names: n.Names, DNS: words(n.DNS), DNSSearch: n.DNSSearch,
+		Names: n.Names, DNS: words(n.DNS), DNSSearch: n.DNSSearch, Firewall: n.Firewall, ICC: n.ICC, Isolate: n.Isolate,
+		Bind: words(n.Bind), DNAT: words(n.DNAT), SpoofCheck: n.SpoofCheck,
+	}
+	v.Rate, v.Burst = n.Rates.view()
+	if n.Firewall {
+		v.GatewayMode = n.GatewayMode.String()
 	}
 	if n.Mode != ModePassthru {
 		v.MAC = n.MAC.String()
@@ -130,7 +156,10 @@ func (n *Network) View() NetworkView {
 	v.Routes, v.Sysctls = words(n.Routes), words(n.Sysctls)
 	v.Sources = words[net.HardwareAddr](n.Sources)
 	for _, s := range n.Subnets {
-		sub := SubnetView{Subnet: s.Prefix.String(), Ranges: words(s.Ranges), Exclude: words(s.Exclude)}
+		sub := SubnetView{Subnet: s.Prefix.String(), Ranges: words(s.Ranges), Exclude: words(s.Exclude), Masquerade: s.Masquerade}
+		if s.SNAT.IsValid() {
+			sub.SNAT = s.SNAT.String()
+		}
 		if s.Gateway.IsValid() {
 			sub.Gateway = s.Gateway.String()
 		}
@@ -143,12 +172,22 @@ func (n *Network) View() NetworkView {
 func (r *Rule) View() RuleView {
 	v := RuleView{
 		Name: r.Name, Match: MatchView(r.Match), Networks: r.Networks, IP: words(r.IP), IPAny: r.IPAny, MAC: r.MAC,
-		MACAny: r.MACAny, Publish: words(r.Publish), Sysctl: r.Sysctl, MaxInterfaces: r.most(), NetNS: r.NetNS,
+		MACAny: r.MACAny, Publish: words(r.Publish), DNAT: words(r.DNAT), Sysctl: r.Sysctl, MaxInterfaces: r.most(),
+		NetNS: r.NetNS,
 	}
+	v.Rate, v.Burst = r.Rates.view()
 	if r.SpellOut != nil {
 		v.SpellOut = &SpellOutView{r.SpellOut.Drivers, r.SpellOut.Parents, r.SpellOut.Modes}
 	}
 	return v
+}
+
+// view is the rates and the bursts as the policy writes them, nil for none.
+func (r Rates) view() (rate, burst *WaysView) {
+	if r == (Rates{}) {
+		return nil, nil
+	}
+	return &WaysView{rateText(r.In.Bits), rateText(r.Out.Bits)}, &WaysView{burstText(r.In.Burst), burstText(r.Out.Burst)}
 }
 
 func words[T interface{ String() string }](list []T) []string {

@@ -100,3 +100,48 @@ func FuzzParseRoute(f *testing.F) {
 		}
 	})
 }
+
+// FuzzPublish holds of any list of ports that is taken: each entry lies within the ports there are, no two are the same
+// port of one host address, and each is the same again when it is written and read once more.
+func FuzzPublish(f *testing.F) {
+	for _, seed := range []string{
+		"80", "8888:80", "192.0.2.1::80", "192.0.2.1:8888:80", "80/udp,80/sctp,80/TCP", "8080-8082:80-82", "[::1]:8080:80",
+		"[::ffff:192.0.2.1]:80:80,192.0.2.1:80:81", "0.0.0.0:80:80,[::]:80:80,127.0.0.1:80:80", "65535:1,65534-65535:1-2",
+		"1-65535:1-65535", "0:80", "80:65536", "82-80", "fe80::1", "[fe80::1]:80:80", "1:2:3:4", "80/", "abcd:80", " 80 , 81",
+		"[]:80:80", "[::1]80:80", "::80", ":80", "80:", "255.255.255.255:80:80", "127.0.0.256:80:80", "08:80", "+8:80",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		annotations := map[string]string{"io.lanhook.network": "lan", "io.lanhook.publish": value}
+		r, err := request.Parse(annotations)
+		if err != nil {
+			return
+		}
+		written := ""
+		for i, p := range r.Publish {
+			if p.Count < 1 || p.Container == 0 || int(p.Container)+p.Count-1 > 65535 || int(p.Host)+p.Count-1 > 65535 ||
+				p.Addr.Is4In6() || p.Addr.IsMulticast() {
+				t.Errorf("entry %+v is impossible", p)
+			}
+			for _, q := range r.Publish[:i] {
+				same := !p.Addr.IsValid() || !q.Addr.IsValid() || p.Addr == q.Addr
+				if p.Host != 0 && same && p.Protocol == q.Protocol && p.Host == q.Host {
+					t.Errorf("%s and %s are one port", p, q)
+				}
+			}
+			if i > 0 {
+				written += ","
+			}
+			written += p.String()
+		}
+		annotations["io.lanhook.publish"] = written
+		again, err := request.Parse(annotations)
+		if err != nil {
+			t.Fatalf("Parse of %q, written of %q: %v", written, value, err)
+		}
+		if diff := cmp.Diff(r.Publish, again.Publish, byValue()); diff != "" {
+			t.Errorf("%q is another list than %q:\n%s", written, value, diff)
+		}
+	})
+}

@@ -66,7 +66,7 @@ func Keys() []Key {
 		},
 		{
 			keyPublish, "`[[ADDRESS:][PORT]:]PORT[/tcp|udp|sctp]`, comma separated; each PORT may be a range `FROM-TO`",
-			"ports of the host that go to ports of the container", "a driver; not in this version: every driver refuses it",
+			"ports of the host that go to ports of the container, on a bridge network", "the hook",
 		},
 		{
 			keyName, "1 to 128 of letters, digits and `. _ - / :`",
