@@ -22,6 +22,8 @@ subnet = "10.0.0.0/24"
 match     = { id = "*" }
 networks  = ["*"]
 ip        = true
+dnat      = true
+publish   = true
 spell-out = { drivers = ["macvlan", "bridge"], parents = ["*"], modes = ["bridge", "vepa"] }
 `)}})
 	if err != nil {
@@ -52,12 +54,35 @@ spell-out = { drivers = ["macvlan", "bridge"], parents = ["*"], modes = ["bridge
 		{"its own address as gateway", request.Attachment{
 			Network: "lan", IPs: addr("10.0.0.9", -1), Gateways: []netip.Addr{netip.MustParseAddr("10.0.0.9")},
 		}, "the container's own address"},
+		{"the host's loopback address as a whole", request.Attachment{
+			Network: "lan", DNAT: []netip.Addr{netip.MustParseAddr("127.0.0.1")},
+		}, "cannot give this address away"},
+		{"all of the host's addresses as a whole", request.Attachment{
+			Network: "lan", DNAT: []netip.Addr{netip.IPv4Unspecified()},
+		}, "cannot give this address away"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.a.Key, tt.a.IfName = "io.lanhook.network", "eth0"
 			got, err := p.Decide(request.Request{Attachments: []request.Attachment{tt.a}}, Subject{ID: "c"})
 			if got != nil || err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("Decide = %v, %v, want a refusal with %q on one line", got, err, tt.want)
+			}
+		})
+	}
+	for name, port := range map[string]request.Port{
+		"port 0 of the container":              {Host: 80, Count: 1},
+		"a port of the container above 65535":  {Host: 80, Container: 65535, Count: 2},
+		"a port of the host above 65535":       {Host: 65535, Container: 80, Count: 2},
+		"a protocol that there is not":         {Host: 80, Container: 80, Count: 1, Protocol: request.SCTP + 1},
+		"more ports than a container can have": {Host: 80, Container: 80, Count: request.MaxPorts + 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lan := request.Attachment{Key: "io.lanhook.network", IfName: "eth0", Network: "lan"}
+			got, err := p.Decide(request.Request{
+				Attachments: []request.Attachment{lan}, Publish: []request.Port{port},
+			}, Subject{ID: "c"})
+			if got != nil || err == nil || strings.Contains(err.Error(), "\n") {
+				t.Errorf("Decide = %v, %v, want a refusal", got, err)
 			}
 		})
 	}

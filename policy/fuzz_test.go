@@ -60,6 +60,7 @@ func FuzzDecode(f *testing.F) {
 			if (n.IPAM == IPAMNone) != (len(n.Subnets) == 0) {
 				t.Errorf("network %q: ipam %s with %d subnets", name, n.IPAM, len(n.Subnets))
 			}
+			checkRules(t, n)
 			for i, s := range n.Subnets {
 				checkSubnet(t, n, s)
 				for _, o := range n.Subnets[:i] {
@@ -85,6 +86,34 @@ func checkErrors(t *testing.T, p *Policy, err error, data []byte) {
 		}
 		if i > 0 && (all[i-1].Line > e.Line || all[i-1].Line == e.Line && all[i-1].Col > e.Col) {
 			t.Errorf("%q comes after %q", e, all[i-1])
+		}
+	}
+}
+
+// checkRules compares what a network says of the firewall with itself.
+func checkRules(t *testing.T, n *Network) {
+	t.Helper()
+	if (n.Driver == Bridge) != (n.GatewayMode != 0) || n.Driver != Bridge && (n.Firewall || n.ICC || n.Isolate) {
+		t.Errorf("network %q: driver %s has %+v", n.Name, n.Driver, n)
+	}
+	if shut := n.Closed() || !n.Firewall; shut && len(n.Bind)+len(n.DNAT) > 0 || n.Closed() && (n.DefaultRoute || !n.Isolate) {
+		t.Errorf("network %q: something passes: %+v", n.Name, n)
+	}
+	if len(n.Bind) > 2 || len(n.DNAT) > 2 {
+		t.Errorf("network %q: %v and %v are not one a family", n.Name, n.Bind, n.DNAT)
+	}
+	for _, s := range n.Subnets {
+		if s.Masquerade && (n.Closed() || !n.Firewall) || s.SNAT.IsValid() && !s.Masquerade ||
+			s.SNAT.IsValid() && s.SNAT.Is4() != s.Prefix.Addr().Is4() {
+			t.Errorf("network %q: subnet %+v", n.Name, s)
+		}
+		if s.Gateway.IsValid() && n.GatewayMode == GatewayIsolated {
+			t.Errorf("network %q: gateway %s", n.Name, s.Gateway)
+		}
+	}
+	for _, r := range []Rate{n.Rates.In, n.Rates.Out} {
+		if r != (Rate{}) && (r.Bits < minRate || r.Bits > maxRate || r.Burst < minBurst || r.Burst > maxBurst) {
+			t.Errorf("network %q: rate %+v", n.Name, r)
 		}
 	}
 }

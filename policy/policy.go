@@ -103,7 +103,8 @@ type Network struct {
 	AllMulti    bool
 	// Hairpin lets a bridge port send a frame back where it came from.
 	Hairpin bool
-	// Firewall is false when lanhook makes no rules for the network at all. It is false for every driver but bridge.
+	// Firewall is false when lanhook makes no rules for the network at all, but for those of SpoofCheck and Rates. It is false
+	// for every driver but bridge.
 	Firewall bool
 	// GatewayMode is set for the driver bridge only.
 	GatewayMode GatewayMode

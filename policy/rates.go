@@ -139,7 +139,7 @@ func rateOf(s string) (bits uint64, why, hint string) {
 	switch {
 	case counted && number != "":
 		hint = fmt.Sprintf("write %s%sbit for bits", number, short)
-		if n, ok := scaled(number, short+"bit", rateUnits()); ok && n <= maxRate/8 {
+		if n, known := scaled(number, short+"bit", rateUnits()); known && n <= maxRate/8 {
 			hint += ", or " + rateText(8*n) + " for as many bytes"
 		}
 		return 0, "counts bytes, as tc reads it", hint
