@@ -155,7 +155,7 @@ func (p Publish) clashes(o Publish) bool {
 
 // unpublished says why no attachment takes a port: the nearest miss of all.
 func unpublished(k asked, p request.Port, all []Attachment) error {
-	const ownLAN = "take publish out: neighbours reach every port of the container at its own address"
+	const ownLAN = "remove " + request.Prefix + "publish; neighbours reach every port of the container at its own address"
 	bridges := slices.DeleteFunc(slices.Clone(all), func(a Attachment) bool { return a.Network.Driver != Bridge })
 	if len(bridges) == 0 {
 		return k.deny(ownLAN, "a container on a macvlan network has its own LAN address")
@@ -166,7 +166,7 @@ func unpublished(k asked, p request.Port, all []Attachment) error {
 	}
 	open := slices.DeleteFunc(slices.Clone(ruled), func(a Attachment) bool { return a.Network.Closed() })
 	if len(open) == 0 {
-		return k.deny("take publish out", "%s is %s: nothing comes into it", ruled[0].Network.title(), ruled[0].Network.shutBy())
+		return k.deny("remove "+request.Prefix+"publish", "%s is %s: nothing comes into it", ruled[0].Network.title(), ruled[0].Network.shutBy())
 	}
 	if p.Addr.IsValid() {
 		return k.deny("", "the container has no %s address on a bridge to which the port could go", family(p.Addr))
