@@ -88,11 +88,23 @@ func (d *decoder) sameRules(n, old *networkDraft) {
 	}
 }
 
-// wholeAddresses refuses a host address that two networks give to a container as a whole.
+// wholeAddresses refuses a host address that two networks give to a container as a whole, and one by which the
+// containers of a network reach the host.
 func (d *decoder) wholeAddresses(doc *document) {
-	first := map[netip.Addr]*networkDraft{}
+	first, gateways := map[netip.Addr]*networkDraft{}, map[netip.Addr]*networkDraft{}
+	for _, n := range doc.order {
+		for _, s := range n.Subnets {
+			if n.Driver == Bridge && gateways[s.Gateway] == nil {
+				gateways[s.Gateway] = n
+			}
+		}
+	}
 	for _, n := range doc.order {
 		for _, addr := range n.DNAT {
+			if o := gateways[addr]; o != nil && o != n {
+				d.fail(n.place("dnat"), "name an address that is no gateway", "network %s: dnat %s is the gateway of network %s",
+					n.Name, addr, o.Name)
+			}
 			if old := first[addr]; old != nil {
 				d.fail(n.place("dnat"), "give each network another address", "network %s: dnat %s is network %s's already",
 					n.Name, addr, old.Name)

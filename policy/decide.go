@@ -48,7 +48,7 @@ func (p *Policy) Decide(req request.Request, s Subject) ([]Attachment, error) {
 	if err := together(rule, req.Attachments, out); err != nil {
 		return nil, err
 	}
-	if err := ownDNAT(rule, req.Attachments, out); err != nil {
+	if err := p.ownDNAT(rule, req.Attachments, out); err != nil {
 		return nil, err
 	}
 	if err := checkPublish(rule, req.Publish); err != nil {

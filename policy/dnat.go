@@ -46,14 +46,28 @@ func checkDNAT(k asked, a request.Attachment, at *Attachment) error {
 	return nil
 }
 
+// gatewayOf is the name of the first bridge network, in the order of names, that has the address for a gateway.
+func (p *Policy) gatewayOf(addr netip.Addr) (name string, ok bool) {
+	for _, n := range p.Networks {
+		has := func(s Subnet) bool { return s.Gateway == addr }
+		if n.Driver == Bridge && (!ok || n.Name < name) && slices.ContainsFunc(n.Subnets, has) {
+			name, ok = n.Name, true
+		}
+	}
+	return name, ok
+}
+
 // ownDNAT leaves each host address to one attachment of a container: a network's goes to the first on it, and one that
-// is asked for twice is refused.
-func ownDNAT(r *Rule, asks []request.Attachment, all []Attachment) error {
+// is asked for twice is refused, as is a gateway of containers.
+func (p *Policy) ownDNAT(r *Rule, asks []request.Attachment, all []Attachment) error {
 	taken := map[netip.Addr]int{}
 	for i, a := range asks {
+		k := asked{r, whatOf(a)}
 		for _, addr := range a.DNAT {
+			if name, ok := p.gatewayOf(addr); ok {
+				return k.deny("", "dnat %s is the gateway of network %s", addr, name)
+			}
 			if j, twice := taken[addr]; twice {
-				k := asked{r, whatOf(a)}
 				return k.deny("", "dnat %s is asked for twice, also by %s", addr, whatOf(asks[j]))
 			}
 			taken[addr] = i
