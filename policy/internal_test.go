@@ -134,14 +134,15 @@ func TestText(t *testing.T) {
 		Mode   Mode
 		MAC    MACPolicy
 		IPAM   IPAM
+		Gate   GatewayMode
 	}
 	for _, v := range []all{
 		{},
-		{Macvlan, ModeBridge, MACStable, IPAMLocal},
-		{Bridge, ModePrivate, MACRandom, IPAMStatic},
-		{Bridge, ModeVEPA, MACFromIP, IPAMNone},
-		{Bridge, ModePassthru, MACFromIP, IPAMNone},
-		{Bridge, ModeSource, MACFromIP, IPAMNone},
+		{Macvlan, ModeBridge, MACStable, IPAMLocal, 0},
+		{Bridge, ModePrivate, MACRandom, IPAMStatic, GatewayNAT},
+		{Bridge, ModeVEPA, MACFromIP, IPAMNone, GatewayRouted},
+		{Bridge, ModePassthru, MACFromIP, IPAMNone, GatewayIsolated},
+		{Bridge, ModeSource, MACFromIP, IPAMNone, GatewayIsolated},
 	} {
 		data, err := json.Marshal(v)
 		if err != nil {
@@ -161,7 +162,7 @@ func TestText(t *testing.T) {
 	if got := Mode(9).String(); got != "invalid(9)" {
 		t.Errorf("String of no mode = %s", got)
 	}
-	for _, bad := range []any{Driver(3), Mode(6), MACPolicy(4), IPAM(4)} {
+	for _, bad := range []any{Driver(3), Mode(6), MACPolicy(4), IPAM(4), GatewayMode(4)} {
 		if data, err := json.Marshal(bad); err == nil {
 			t.Errorf("%T: marshalled as %s", bad, data)
 		}
