@@ -43,14 +43,10 @@ func (r rule) userData() []byte {
 	return userdata.AppendString(nil, userdata.TypeComment, r.comment)
 }
 
-// set makes a set unless it is there, and empties it. One that is there with other types is EEXIST since Linux 6.1.
-func (b *batch) set(t table, s set) error {
-	ref := t.setRef(s)
-	if err := b.nft.AddSet(ref, nil); err != nil {
-		return err
-	}
-	b.nft.FlushSet(ref)
-	return nil
+// set makes a set unless it is there. One that is there with other types is EEXIST since Linux 6.1.
+func (b *batch) set(t table, s set) {
+	// The only errors are about sets without a name, and about sizes that the library itself has set.
+	_ = b.nft.AddSet(t.setRef(s), nil)
 }
 
 // add adds elements, in messages for each set. Elements that are there with the same value stay as they are; with another

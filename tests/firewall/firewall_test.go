@@ -68,11 +68,19 @@ func TestSmoke(t *testing.T) {
 	if err := c.Renew([]plan.AddRules{s}); err != nil {
 		t.Fatal(err)
 	}
-	t.Log(nft(t, n.Host, "list", "table", "inet", "lanhook"))
+	t.Log(c.Drift([]plan.AddRules{s}))
+	nft(t, n.Host, "flush", "chain", "inet", "lanhook", "publish")
+	nft(t, n.Host, "delete", "element", "inet", "lanhook", "any4", "{ tcp . 8081 }")
+	nft(t, n.Host, "add", "element", "inet", "lanhook", "any4", "{ tcp . 8082 : 1.2.3.4 . 80 }")
+	nft(t, n.Host, "add", "chain", "inet", "lanhook", "xx")
+	t.Log(c.Drift([]plan.AddRules{s}))
+	t.Log(c.Renew([]plan.AddRules{s}))
+	t.Log(c.Drift([]plan.AddRules{s}))
 	t.Log(c.Add(s))
 	t.Log(c.Delete(plan.DelRules(s)))
 	t.Log(c.DropBridge("lh-a"))
 	t.Log(nft(t, n.Host, "list", "table", "inet", "lanhook"))
-	nft(t, n.Host, "delete", "table", "inet", "lanhook")
-	nft(t, n.Host, "delete", "table", "bridge", "lanhook")
+	t.Log(c.Drift(nil))
+	t.Log(c.Release())
+	t.Log(c.Drift(nil))
 }
