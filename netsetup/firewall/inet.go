@@ -3,8 +3,6 @@
 package firewall
 
 import (
-	"slices"
-
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
@@ -116,6 +114,8 @@ func publishChain() chain {
 	c := chain{name: "publish", rules: []rule{
 		// The kernel forwards nothing that has a source of one link only: a refusal is better than silence.
 		say(v6.within("fe80::/10", v6.daddr()), back()),
+		// For ::1 it knows only routes by the link that the answer comes in by (rt6_need_strict in net/ipv6/route.c).
+		say(v6.is("::1", v6.daddr()), back()),
 	}}
 	for _, v := range []version{v4, v6} {
 		c.rules = append(c.rules, say(v.dnatTo(v.set("publish"), true, v.daddr(), l4proto(), dport())))
@@ -150,16 +150,13 @@ func postroutingChain() chain {
 	both(func(v version) rule { return say(v.snatTo(v.set("snat"))) })
 	both(func(v version) rule { return say(v.only(), in(v.set("masquerade"), v.saddr()), masquerade()) })
 	// The host's own loopback, on the way to a published port.
-	c.rules = append(c.rules,
-		say(in(setBridges, oifname()), v4.within("127.0.0.0/8", v4.saddr()), masquerade()),
-		say(in(setBridges, oifname()), v6.is("::1", v6.saddr()), masquerade()),
-	)
+	c.rules = append(c.rules, say(in(setBridges, oifname()), v4.within("127.0.0.0/8", v4.saddr()), masquerade()))
 	return c
 }
 
 // forwardChain says what may pass between links.
 func forwardChain() chain {
-	return chain{
+	c := chain{
 		name: "forward",
 		hook: &hook{kind: nftables.ChainTypeFilter, at: *nftables.ChainHookForward, priority: *nftables.ChainPriorityFilter},
 		rules: []rule{
@@ -171,6 +168,11 @@ func forwardChain() chain {
 			say(vmap(setTo, oifname())),
 		},
 	}
+	for _, v := range []version{ipv4(), ipv6()} {
+		// What belongs to no connection is not translated, and would leave with the container's own address.
+		c.rules = append(c.rules, say(ctState(expr.CtStateBitINVALID), v.only(), in(v.set("masquerade"), v.saddr()), drop()))
+	}
+	return c
 }
 
 func natChain() chain {
@@ -179,15 +181,14 @@ func natChain() chain {
 
 // routedChain lets in what natChain does, and from elsewhere than lanhook's other bridges ICMP and published ports.
 func routedChain() chain {
-	c := chain{name: chainRouted, rules: []rule{
+	rules := []rule{
 		say(ctStatus(statusDNAT), accept()),
 		say(in(setBridges, iifname()), drop()),
 		say(proto(unix.IPPROTO_ICMP), accept()),
 		say(proto(unix.IPPROTO_ICMPV6), accept()),
-	}}
-	for _, v := range []version{ipv4(), ipv6()} {
-		c.rules = append(c.rules, say(v.only(), in(v.set("routed"), v.daddr(), l4proto(), dport()), accept()))
 	}
-	c.rules = slices.Grow(c.rules, 1)
-	return chain{name: c.name, rules: append(c.rules, say(drop()))}
+	for _, v := range []version{ipv4(), ipv6()} {
+		rules = append(rules, say(v.only(), in(v.set("routed"), v.daddr(), l4proto(), dport()), accept()))
+	}
+	return chain{name: chainRouted, rules: append(rules, say(drop()))}
 }
