@@ -10,7 +10,6 @@ import (
 	"github.com/google/nftables/expr"
 
 	"github.com/lanhook/lanhook/netsetup/plan"
-	"github.com/lanhook/lanhook/policy"
 )
 
 // Names of the bridge table's sets, beside those of the guard.
@@ -91,8 +90,8 @@ func (c *compiler) port(r plan.Rules) {
 			put(setAddressed)
 		}
 	}
-	if r.Out != (policy.Rate{}) {
-		limit := chain{name: "rate_" + r.Port, rules: []rule{above(r.Out)}}
+	if r.Out.Bits > 0 {
+		limit := chain{name: "rate_" + r.Port, rules: []rule{above(r.Out.Bits, r.Out.Burst)}}
 		c.chains[limit.name] = limit
 		c.add(element{family: nftables.TableFamilyBridge, set: setRates, key: concat(name), chain: limit.name})
 	}
@@ -121,12 +120,11 @@ func sources(mac plan.MAC, own []netip.Addr) []netip.Addr {
 	return list
 }
 
-// above drops what is more than a rate. The kernel's bucket holds what is due in a second, and the burst beside
+// above drops what is more than a rate in bits a second, with a burst in bytes. The kernel's bucket holds what is due in a second, and the burst beside
 // (net/netfilter/nft_limit.c, nft_limit_init); there is no smaller one that counts bytes.
-func above(r policy.Rate) rule {
+func above(bits, burst uint64) rule {
 	return say([]expr.Any{&expr.Limit{
-		Type: expr.LimitTypePktBytes, Rate: max(r.Bits/8, 1), Unit: expr.LimitTimeSecond, Over: true,
-		Burst: uint32(min(r.Burst, math.MaxUint32)),
+		Type: expr.LimitTypePktBytes, Rate: max(bits/8, 1), Unit: expr.LimitTimeSecond, Over: true,
+		Burst: uint32(min(burst, math.MaxUint32)),
 	}}, drop())
 }
-

@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lanhook/lanhook/netsetup/plan"
-	"github.com/lanhook/lanhook/policy"
 )
 
 // beforeNetdev is before what the container itself may do with its frames.
@@ -31,9 +30,7 @@ func (c *Conn) Guard(s plan.AddGuard) error {
 		b.nft.DelTable(t.ref())
 		b.table(t)
 		for _, own := range t.sets {
-			if err := b.nft.AddSet(t.setRef(own), elements[own.name]); err != nil {
-				failure = err
-			}
+			failure = errors.Join(failure, b.nft.AddSet(t.setRef(own), elements[own.name]))
 		}
 		for _, made := range t.chains {
 			b.chain(t, made)
@@ -57,8 +54,7 @@ func unguarded(s plan.AddGuard, err error) error {
 	if s.Spoof {
 		what = "nftables' egress hook (Linux 5.16, CONFIG_NETFILTER_EGRESS)"
 	}
-	var e *Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*Error](err); ok {
 		err = e.Err
 	}
 	return &Error{
@@ -107,8 +103,8 @@ func guardTable(s plan.AddGuard) (table, map[string][]nftables.SetElement, error
 		t.chains = append(guard{free: len(s.Addresses) == 0}.chains(),
 			chain{name: "egress", hook: at(nftables.ChainHookEgress), rules: []rule{say(jump(chainGuard))}})
 	}
-	if s.In != (policy.Rate{}) {
-		t.chains = append(t.chains, chain{name: "ingress", hook: at(nftables.ChainHookIngress), rules: []rule{above(s.In)}})
+	if s.In.Bits > 0 {
+		t.chains = append(t.chains, chain{name: "ingress", hook: at(nftables.ChainHookIngress), rules: []rule{above(s.In.Bits, s.In.Burst)}})
 	}
 	return t, elements, nil
 }

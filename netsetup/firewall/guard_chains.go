@@ -12,13 +12,14 @@ import (
 // A guard lets a container send as itself only. The same chains stand behind a bridge port, on the host, and behind a link
 // in the container's own namespace; on the host, what a sender may be is looked up by the port that it came from.
 //
-//	guard: MAC ──┬─ IPv4 ─ guard_ip4
-//	             ├─ ARP ── guard_arp ─ guard_arp_sender
-//	             └─ IPv6 ─ guard_ip6 ─┬─ no ICMPv6, or any other message ──┐
-//	                                  ├─ MLD, router solicitation ── guard_join ──┤
-//	                                  ├─ neighbour solicitation ──── guard_solicit ─┤
-//	                                  ├─ neighbour advertisement ─── guard_advert ──┴─ guard_source6
-//	                                  └─ router advertisement, redirect: drop
+//	guard: MAC ─┬─ IPv4 ─ guard_ip4
+//	            ├─ ARP ── guard_arp ─ guard_arp_sender
+//	            └─ IPv6 ─ guard_ip6 ─┬─ no ICMPv6 ──────────────────────────────────────┐
+//	                guard_fragment ──┴─ guard_icmp6 ─┬─ any other message ──────────────┤
+//	                                                 ├─ MLD, router solicitation: guard_join ──┤
+//	                                                 ├─ neighbour solicitation: guard_solicit ─┤
+//	                                                 ├─ neighbour advertisement: guard_advert ─┴─ guard_source6
+//	                                                 └─ router advertisement, redirect: drop
 //
 // A rule that cannot read what it compares does not match, whatever it compares with (NFT_BREAK). So each chain ends in a
 // drop and lets pass only what was read and found right: a frame cut short, or one whose IPv6 headers have no end, does
@@ -32,15 +33,17 @@ const (
 
 // Names of the guard's chains.
 const (
-	chainGuard        = "guard"
-	chainGuardIP4     = "guard_ip4"
-	chainGuardARP     = "guard_arp"
-	chainGuardSender  = "guard_arp_sender"
-	chainGuardIP6     = "guard_ip6"
-	chainGuardJoin    = "guard_join"
-	chainGuardSolicit = "guard_solicit"
-	chainGuardAdvert  = "guard_advert"
-	chainGuardSource6 = "guard_source6"
+	chainGuard         = "guard"
+	chainGuardIP4      = "guard_ip4"
+	chainGuardARP      = "guard_arp"
+	chainGuardSender   = "guard_arp_sender"
+	chainGuardIP6      = "guard_ip6"
+	chainGuardFragment = "guard_fragment"
+	chainGuardICMP6    = "guard_icmp6"
+	chainGuardJoin     = "guard_join"
+	chainGuardSolicit  = "guard_solicit"
+	chainGuardAdvert   = "guard_advert"
+	chainGuardSource6  = "guard_source6"
 )
 
 // Kinds of ICMPv6 messages, from IANA's list.
@@ -89,26 +92,58 @@ func (g guard) chains() []chain {
 			say(etherType(unix.ETH_P_ARP), g.own(v4.set(setSource), netPayload(14, 4)), back()),
 		)},
 		{name: chainGuardIP6, rules: guardIP6()},
+		{name: chainGuardFragment, rules: guardFragment()},
+		{name: chainGuardICMP6, rules: guardICMP6()},
 		{name: chainGuardJoin, rules: []rule{
-			say(protocolIs(unix.ETH_P_IPV6), is(v6.saddr(), none6...), back()),
+			say(isIP6(), is(v6.saddr(), none6...), back()),
 			say(goTo(chainGuardSource6)),
 		}},
 		{name: chainGuardSolicit, rules: g.end(
-			say(protocolIs(unix.ETH_P_IPV6), isNot(v6.saddr(), none6...), goTo(chainGuardSource6)),
+			say(isIP6(), isNot(v6.saddr(), none6...), goTo(chainGuardSource6)),
 			// Duplicate address detection (RFC 4862).
 			say(icmp6(), g.own(v6.set(setSource), neighTarget()), back()),
 		)},
 		{name: chainGuardAdvert, rules: g.end(say(icmp6(), g.own(v6.set(setSource), neighTarget()), goTo(chainGuardSource6)))},
-		{name: chainGuardSource6, rules: g.end(say(protocolIs(unix.ETH_P_IPV6), g.own(v6.set(setSource), v6.saddr()), back()))},
+		{name: chainGuardSource6, rules: g.end(say(isIP6(), g.own(v6.set(setSource), v6.saddr()), back()))},
 	}
 }
 
+// guardIP6 parts what may claim an address from the rest.
 func guardIP6() []rule {
+	return []rule{
+		// Nearly everything.
+		say(nextHeader(unix.IPPROTO_TCP), goTo(chainGuardSource6)),
+		say(nextHeader(unix.IPPROTO_UDP), goTo(chainGuardSource6)),
+		// It is nothing without the first fragment, which shows what it is or is dropped.
+		say(laterFragment(), goTo(chainGuardSource6)),
+		say(fragmentHeader(), goTo(chainGuardFragment)),
+		say(isNot(l4proto(), unix.IPPROTO_ICMPV6), goTo(chainGuardSource6)),
+		say(goTo(chainGuardICMP6)),
+	}
+}
+
+// guardFragment lets a first fragment pass only when what it is a part of begins right behind its header and within it.
+// Otherwise the kernel takes for that what stands behind the packet in its frame, and the truth comes in the next fragment
+// (RFC 7113, section 2).
+func guardFragment() []rule {
+	var rules []rule
+	for _, extension := range []byte{
+		unix.IPPROTO_HOPOPTS, unix.IPPROTO_ROUTING, unix.IPPROTO_FRAGMENT, unix.IPPROTO_AH, unix.IPPROTO_DSTOPTS,
+	} {
+		rules = append(rules, say(isIP6(), fields(fragmentField(0, 1)), []expr.Any{equal(extension)}, drop()))
+	}
+	return append(rules,
+		say(isNot(l4proto(), unix.IPPROTO_ICMPV6), nextHeader(unix.IPPROTO_FRAGMENT), goTo(chainGuardSource6)),
+		// The fragment's header and one of ICMPv6, 8 bytes each.
+		say(nextHeader(unix.IPPROTO_FRAGMENT), fields(netPayload(4, 2)),
+			[]expr.Any{&expr.Cmp{Op: expr.CmpOpGte, Register: register(0), Data: []byte{0, 16}}}, goTo(chainGuardICMP6)),
+		say(drop()),
+	)
+}
+
+func guardICMP6() []rule {
 	kind := func(k byte, then []expr.Any) rule { return say(icmp6(), is(transportPayload(0, 1), k), then) }
 	return []rule{
-		say(isNot(l4proto(), unix.IPPROTO_ICMPV6), goTo(chainGuardSource6)),
-		// A fragment but the first has no message's head. It is nothing without the first, which has one or is dropped.
-		say(etherType(unix.ETH_P_IPV6), laterFragment(), goTo(chainGuardSource6)),
 		kind(routerAdvertise, drop()),
 		kind(redirectMessage, drop()),
 		kind(neighAdvertise, goTo(chainGuardAdvert)),
@@ -172,16 +207,33 @@ func etherType(number uint16) []expr.Any {
 	return is(linkPayload(12, 2), binary.BigEndian.AppendUint16(nil, number)...)
 }
 
-// icmp6 matches ICMPv6, behind whatever extension headers.
-func icmp6() []expr.Any { return append(etherType(unix.ETH_P_IPV6), proto(unix.IPPROTO_ICMPV6)...) }
+// isIP6 is what nft(8) writes before it looks into an IPv6 packet.
+func isIP6() []expr.Any { return protocolIs(unix.ETH_P_IPV6) }
 
-// laterFragment matches fragments of IPv6 that are not the first of their packet: the upper 13 bits of the field are the
-// offset (RFC 8200, section 4.5).
+// nextHeader matches what the header of IPv6 itself says comes next.
+func nextHeader(number byte) []expr.Any { return append(isIP6(), is(netPayload(6, 1), number)...) }
+
+// icmp6 matches ICMPv6, behind whatever extension headers.
+func icmp6() []expr.Any { return append(isIP6(), proto(unix.IPPROTO_ICMPV6)...) }
+
+// fragmentField loads from the fragment header of IPv6 (RFC 8200, section 4.5).
+func fragmentField(offset, size uint32) load {
+	return load{func(r uint32) expr.Any {
+		return &expr.Exthdr{DestRegister: r, Type: unix.IPPROTO_FRAGMENT, Offset: offset, Len: size, Op: expr.ExthdrOpIpv6}
+	}, 1}
+}
+
+// laterFragment matches fragments that are not the first of their packet: the upper 13 bits of the field are the offset.
 func laterFragment() []expr.Any {
-	return []expr.Any{
-		&expr.Exthdr{DestRegister: register(0), Type: unix.IPPROTO_FRAGMENT, Offset: 2, Len: 2, Op: expr.ExthdrOpIpv6},
-		and([]byte{0xff, 0xf8}), &expr.Cmp{Op: expr.CmpOpNeq, Register: register(0), Data: []byte{0, 0}},
-	}
+	return append(append(isIP6(), fields(fragmentField(2, 2))...), and([]byte{0xff, 0xf8}),
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: register(0), Data: []byte{0, 0}})
+}
+
+// fragmentHeader matches packets with a fragment header.
+func fragmentHeader() []expr.Any {
+	return append(isIP6(), &expr.Exthdr{
+		DestRegister: register(0), Type: unix.IPPROTO_FRAGMENT, Len: 1, Flags: unix.NFT_EXTHDR_F_PRESENT, Op: expr.ExthdrOpIpv6,
+	}, equal(1))
 }
 
 func is(what load, value ...byte) []expr.Any { return append(fields(what), equal(value...)) }
