@@ -35,7 +35,10 @@ func folders() []folder {
 		{path: "netsetup/apply", imports: []string{"netsetup/plan"}, tests: []string{"policy", "policy/request"}},
 		{path: "netsetup/firewall", imports: []string{"netsetup/plan", "policy/request"}},
 		{path: "netsetup/process"},
-		{path: "netsetup/kernel", imports: []string{"netsetup/plan", "netsetup/process", "policy", "policy/request"}},
+		{
+			path:    "netsetup/kernel",
+			imports: []string{"netsetup/firewall", "netsetup/plan", "netsetup/process", "policy", "policy/request"},
+		},
 		{path: "netsetup/store", imports: []string{"netsetup/plan"}, tests: []string{"policy", "policy/request"}},
 		{
 			path:    "netsetup/guest",

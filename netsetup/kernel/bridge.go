@@ -172,20 +172,30 @@ func upMessage(index int) *nl.IfInfomsg {
 	return m
 }
 
-// releaseBridge removes a bridge that is ours and has no port.
+// releaseBridge removes a bridge that is ours and has no port, and before it what rules say of it: a bridge that is left
+// is found again by its mark. Rules of a bridge that is gone, or has been replaced by another, are for nobody.
 func (h *Host) releaseBridge(s plan.ReleaseBridge) error {
 	b, ok, err := h.conn.link(by{name: s.Name})
-	if err != nil || !ok || b.Kind != kindBridge || b.Group != plan.Group {
+	if err != nil {
 		return err
 	}
-	ports, err := h.conn.links(number(unix.IFLA_MASTER, b.Index))
-	if err != nil {
-		return failed(err, "list ports of bridge %s", s.Name)
+	ours := ok && b.Kind == kindBridge && b.Group == plan.Group
+	if ours {
+		ports, err := h.conn.links(number(unix.IFLA_MASTER, b.Index))
+		if err != nil {
+			return failed(err, "list ports of bridge %s", s.Name)
+		}
+		if len(ports) > 0 {
+			return nil
+		}
 	}
-	if len(ports) > 0 {
-		return nil
+	if s.Filtered {
+		err = h.dropBridge(s.Name)
 	}
-	return failed(h.conn.remove(here, b.Index), "remove bridge %s", s.Name)
+	if ours {
+		err = errors.Join(err, failed(h.conn.remove(here, b.Index), "remove bridge %s", s.Name))
+	}
+	return err
 }
 
 // remove removes a link, and succeeds when it is not there.

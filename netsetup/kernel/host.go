@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/lanhook/lanhook/netsetup/firewall"
 )
 
 // Identity names a network namespace. The inode is what /proc shows and is used again after the namespace's end; the
@@ -28,7 +30,8 @@ type Host struct {
 	id   Identity
 	proc proc
 
-	// conntrack is a socket of NETLINK_NETFILTER that is opened by the first step that needs it.
+	// rules is a socket to nftables, and conntrack one for connections; the first step that needs one opens it.
+	rules     lazy[*firewall.Conn]
 	conntrack lazy[*conn]
 }
 
@@ -49,7 +52,7 @@ func Open() (*Host, error) {
 
 // Close gives the host's file and socket back. It may be called once.
 func (h *Host) Close() error {
-	return errors.Join(h.conntrack.end((*conn).close), h.proc.close(), h.conn.close(), h.home.file.close())
+	return errors.Join(h.rules.end((*firewall.Conn).Close), h.conntrack.end((*conn).close), h.proc.close(), h.conn.close(), h.home.file.close())
 }
 
 // lazy is something that is made when it is first needed.

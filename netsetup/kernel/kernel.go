@@ -40,8 +40,8 @@ func (h *Host) Kernel(ns *Namespace) *Kernel {
 }
 
 // KernelByID carries out steps that undo, for a container whose namespace the host knows as id, without going into it:
-// by the time of an undo no path may lead there any more. Only [plan.DelRoute] needs a socket inside, for which open is
-// called; what it opens is closed again after the step. With id -1, or that of a namespace which has ended, there is
+// by the time of an undo no path may lead there any more. Only [plan.DelRoute] and [plan.DelGuard] need a socket inside, for
+// which open is called; what it opens is closed again after the step. With id -1, or that of a namespace which has ended, there is
 // nothing left to undo in the container, and steps for it succeed.
 func (h *Host) KernelByID(id int, open func() (*Namespace, error)) *Kernel {
 	return &Kernel{host: h, nsid: nsid(id), open: open, ports: map[string]port{}} //nolint:gosec // G115: from NSID
@@ -50,7 +50,7 @@ func (h *Host) KernelByID(id int, open func() (*Namespace, error)) *Kernel {
 // Apply carries out one step. It does not begin when ctx is done; a message to the kernel cannot be cut off, only the
 // wait for a MAC address that another link still has.
 //
-// Errors are of type [Error] or [NameTakenError] and keep the kernel's error number.
+// Errors are of type [Error] or [NameTakenError], or package firewall's, and keep the kernel's error number.
 func (k *Kernel) Apply(ctx context.Context, step plan.Step) error {
 	if err := context.Cause(ctx); err != nil {
 		return failed(err, "begin step %q", step)
@@ -80,6 +80,16 @@ func (k *Kernel) Apply(ctx context.Context, step plan.Step) error {
 		return k.host.releaseBridge(s)
 	case plan.EnsureForwarding:
 		return k.host.ensureForwarding(s)
+	case plan.AddRules:
+		return k.addRules(ctx, s)
+	case plan.DelRules:
+		return k.delRules(s)
+	case plan.ReleaseRules:
+		return k.host.releaseRules()
+	case plan.AddGuard:
+		return k.addGuard(s)
+	case plan.DelGuard:
+		return k.delGuard(s)
 	case plan.ReservePorts:
 		return k.host.reservePorts(ctx, s)
 	case plan.ReleasePorts:

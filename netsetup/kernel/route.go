@@ -5,7 +5,6 @@ package kernel
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 
 	"github.com/vishvananda/netlink/nl"
@@ -56,33 +55,14 @@ const protocol = 0x6c
 // delRoute removes exactly this route. One with the same destination that somebody else made stays: ours bears
 // protocol, for which the kernel looks.
 func (k *Kernel) delRoute(s plan.DelRoute) error {
-	if gone, err := k.gone(); err != nil || gone {
-		return err
-	}
 	parts, err := routeParts(s.Route, 0)
 	if err != nil {
 		return err
 	}
-	if k.ns != nil {
-		return k.ns.conn.removeRoute(s.Route, parts)
-	}
-	if k.open == nil {
-		return fmt.Errorf("remove %s: nothing tells where the container's network namespace is", routeText(s.Route, ""))
-	}
-	ns, err := k.open()
-	if err != nil {
-		if gone, goneErr := k.gone(); goneErr == nil && gone {
-			return nil
-		}
-		if !OwnNSID(int(k.nsid)) && errors.Is(err, fs.ErrNotExist) {
-			return nil // another namespace has the number by now
-		}
-		return fmt.Errorf("remove %s: %w", routeText(s.Route, ""), err)
-	}
-	return errors.Join(ns.conn.removeRoute(s.Route, parts), ns.Close())
+	return k.inside("remove "+routeText(s.Route, ""), func(ns *Namespace) error { return ns.conn.removeRoute(parts) })
 }
 
-func (c *conn) removeRoute(r request.Route, parts []nl.NetlinkRequestData) error {
+func (c *conn) removeRoute(parts []nl.NetlinkRequestData) error {
 	err := c.change(unix.RTM_DELROUTE, 0, parts...)
 	// ENETUNREACH and ENODEV are what IPv6 says when the gateway's link is gone, and the route with it.
 	for _, gone := range []unix.Errno{unix.ESRCH, unix.ENOENT, unix.ENETUNREACH, unix.ENODEV} {
@@ -90,7 +70,7 @@ func (c *conn) removeRoute(r request.Route, parts []nl.NetlinkRequestData) error
 			return nil
 		}
 	}
-	return failed(err, "remove %s", routeText(r, ""))
+	return err
 }
 
 // ipv6Metric is what the kernel makes of no metric for IPv6 (IP6_RT_PRIO_USER). It is said aloud so that the removal

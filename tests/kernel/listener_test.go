@@ -1,0 +1,218 @@
+//go:build linux
+
+package kernel_test
+
+import (
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/policy"
+	"github.com/lanhook/lanhook/policy/request"
+	"github.com/lanhook/lanhook/tests/nettest"
+)
+
+// listen makes the test's own process have ports of the test's host.
+func listen(t *testing.T, s *nettest.Space) {
+	t.Helper()
+	s.Do(t, func() {
+		for network, address := range map[string]string{
+			"tcp4": "0.0.0.0:80", "tcp6": "[::]:81", "tcp": "[::]:82", "udp4": "127.0.0.1:53", "udp6": "[::1]:54", "udp": "[::]:55",
+		} {
+			if strings.HasPrefix(network, "udp") {
+				c, err := net.ListenPacket(network, address)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { c.Close() })
+				continue
+			}
+			l, err := net.Listen(network, address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { l.Close() })
+		}
+		for _, port := range []int{83, 84} {
+			// Bound, and not listening; 84 without SO_REUSEADDR.
+			fd := tcpSocket(t)
+			if port == 83 {
+				setReuse(t, fd)
+			}
+			if err := unix.Bind(fd, &unix.SockaddrInet4{Port: port}); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { unix.Close(fd) })
+		}
+	})
+}
+
+func tcpSocket(t *testing.T) int {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fd
+}
+
+func setReuse(t *testing.T, fd int) {
+	t.Helper()
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func comm(t *testing.T) string {
+	t.Helper()
+	raw, err := os.ReadFile("/proc/self/comm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(raw))
+}
+
+func TestListener(t *testing.T) {
+	n := nettest.New(t)
+	h := openHost(t, n)
+	n.Host.Do(t, func() { lo(t) })
+	n.Host.Remember(t)
+	listen(t, n.Host)
+	const any4, any6 = "0.0.0.0", "::"
+	for name, c := range map[string]struct {
+		protocol request.Protocol
+		addr     string
+		port     uint16
+		want     string // the address that is taken
+	}{
+		"PP-09 taken":                        {request.TCP, any4, 80, any4},
+		"PP-09 taken on all addresses":       {request.TCP, "127.0.0.1", 80, any4},
+		"PP-08 the other protocol":           {request.UDP, any4, 80, ""},
+		"the other family":                   {request.TCP, any6, 80, ""},
+		"IPv6 alone":                         {request.TCP, any6, 81, any6},
+		"IPv6 alone leaves IPv4":             {request.TCP, any4, 81, ""},
+		"IPv6 with IPv4":                     {request.TCP, any6, 82, any6},
+		"IPv6 with IPv4, asked for IPv4":     {request.TCP, any4, 82, any4},
+		"IPv6 with IPv4, an address of IPv4": {request.TCP, "198.18.0.1", 82, any4},
+		"bound, with SO_REUSEADDR":           {request.TCP, any4, 83, ""},
+		"bound, without":                     {request.TCP, any4, 84, any4},
+		"UDP on its address":                 {request.UDP, "127.0.0.1", 53, "127.0.0.1"},
+		"UDP on all":                         {request.UDP, any4, 53, "127.0.0.1"},
+		"UDP on another address":             {request.UDP, "198.18.0.1", 53, ""},
+		"UDP of IPv6":                        {request.UDP, "::1", 54, "::1"},
+		"UDP of both":                        {request.UDP, any4, 55, any4},
+		"PP-09 SCTP":                         {request.SCTP, any4, 80, ""},
+		"free":                               {request.TCP, any4, 8080, ""},
+		"free of IPv6":                       {request.UDP, any6, 8080, ""},
+		"no address of the host's":           {request.TCP, "192.0.2.9", 80, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, taken, err := h.Listener(c.protocol, addr(c.addr), c.port)
+			if err != nil || taken != (c.want != "") {
+				t.Fatalf("taken is %v (%v), want %q", taken, err, c.want)
+			}
+			if only, err := h.Taken(c.protocol, addr(c.addr), c.port); err != nil || only != taken {
+				t.Errorf("without a name: taken is %v (%v)", only, err)
+			}
+			if !taken {
+				return
+			}
+			want := plan.Listener{Protocol: c.protocol, Addr: addr(c.want), Port: c.port, PID: os.Getpid(), Name: comm(t)}
+			if diff := cmp.Diff(want, got, byText()); diff != "" {
+				t.Errorf("listener (-want +got):\n%s", diff)
+			}
+		})
+	}
+	t.Run("facts", func(t *testing.T) {
+		facts, err := h.Facts(t.Context(), nil, []kernel.Query{{Publish: []policy.Publish{
+			{Protocol: request.TCP, Addr: addr(any4), Host: 79, Count: 3}, {Protocol: request.UDP, Addr: addr("::1"), Host: 54, Count: 1},
+			{Protocol: request.UDP, Addr: addr(any4), Count: 1},
+		}}})
+		want := []plan.Listener{
+			{Protocol: request.TCP, Addr: addr(any4), Port: 80, PID: os.Getpid(), Name: comm(t)},
+			{Protocol: request.UDP, Addr: addr("::1"), Port: 54, PID: os.Getpid(), Name: comm(t)},
+		}
+		if diff := cmp.Diff(want, facts.Listeners, byText()); diff != "" || err != nil {
+			t.Errorf("%v listeners (-want +got):\n%s", err, diff)
+		}
+	})
+}
+
+// What is left of ended connections holds no port, not even that of a server without SO_REUSEADDR, nor does a process
+// that has it in another namespace.
+func TestNobodyListens(t *testing.T) {
+	n := nettest.New(t)
+	c := n.Namespace(t, "container")
+	h := openHost(t, n)
+	n.Host.Do(t, func() { lo(t) })
+	n.Host.Remember(t)
+	n.Host.Do(t, func() {
+		server := tcpSocket(t)
+		defer unix.Close(server)
+		to := &unix.SockaddrInet4{Port: 90, Addr: [4]byte{127, 0, 0, 1}}
+		if err := unix.Bind(server, to); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Listen(server, 1); err != nil {
+			t.Fatal(err)
+		}
+		client := tcpSocket(t)
+		defer unix.Close(client)
+		if err := unix.Connect(client, to); err != nil {
+			t.Fatal(err)
+		}
+		accepted, _, err := unix.Accept4(server, unix.SOCK_CLOEXEC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unix.Close(accepted) // Who closes first waits.
+	})
+	c.Do(t, func() {
+		l, err := net.Listen("tcp4", "0.0.0.0:91")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+	})
+	nettest.Eventually(t, "the connection waits for its end", func() bool {
+		return strings.Contains(procFile(t, n.Host, "tcp"), "0100007F:005A 0100007F:")
+	})
+	for _, port := range []uint16{90, 91} {
+		if got, taken, err := h.Listener(request.TCP, netip.IPv4Unspecified(), port); taken || err != nil {
+			t.Errorf("port %d is taken by %+v (%v)", port, got, err)
+		}
+	}
+}
+
+// lo brings the loopback link of the thread's namespace up.
+func lo(t *testing.T) {
+	t.Helper()
+	l, err := netlink.LinkByName("lo")
+	if err == nil {
+		err = netlink.LinkSetUp(l)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// procFile reads a file below /proc/net of a namespace.
+func procFile(t *testing.T, s *nettest.Space, name string) string {
+	t.Helper()
+	var raw []byte
+	s.Do(t, func() {
+		var err error
+		if raw, err = os.ReadFile("/proc/thread-self/net/" + name); err != nil {
+			t.Fatal(err)
+		}
+	})
+	return string(raw)
+}
