@@ -80,8 +80,10 @@ func folders() []folder {
 		{path: "tests/nettest"},
 		{path: "tests/standin"},
 		{
-			path:  "tests/kernel",
-			tests: []string{"netsetup/kernel", "netsetup/plan", "netsetup/process", "policy", "policy/request", "tests/nettest"},
+			path: "tests/kernel",
+			tests: []string{
+				"netsetup/firewall", "netsetup/kernel", "netsetup/plan", "netsetup/process", "policy", "policy/request", "tests/nettest",
+			},
 		},
 		{
 			path:  "tests/firewall",

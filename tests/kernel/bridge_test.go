@@ -16,6 +16,7 @@ import (
 
 	"github.com/lanhook/lanhook/netsetup/kernel"
 	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/policy"
 	"github.com/lanhook/lanhook/policy/request"
 	"github.com/lanhook/lanhook/tests/nettest"
 )
@@ -380,4 +381,103 @@ func TestBridgeRefused(t *testing.T) {
 		noLink(t, h, "lh-apps")
 	})
 	t.Run("nothing to release", func(t *testing.T) { run(t, k, release) })
+}
+
+// A bridge of ours gets the settings that rules need, whether it is made now or was there before; another's gets none.
+func TestBridgeSettings(t *testing.T) {
+	n := nettest.New(t)
+	c := n.Namespace(t, "container")
+	h := openHost(t, n)
+	ns, _ := openNamespace(t, h, c)
+	k := h.Kernel(ns)
+	has := func(name string) [2]string {
+		return [2]string{
+			setting(t, n.Host, "ipv4/conf/"+name+"/rp_filter"), setting(t, n.Host, "ipv4/conf/"+name+"/route_localnet"),
+		}
+	}
+	n.Host.Do(t, func() { nettest.WriteSysctl(t, "ipv4/conf/default/rp_filter", "1") })
+	n.Host.Remember(t)
+	for name, c := range map[string]struct {
+		steps func(plain, full plan.EnsureBridge) []plan.Step
+		want  [2]string
+	}{
+		"none":          {func(plain, _ plan.EnsureBridge) []plan.Step { return []plan.Step{plain} }, [2]string{"1", "0"}},
+		"made with":     {func(_, full plan.EnsureBridge) []plan.Step { return []plan.Step{full} }, [2]string{"2", "1"}},
+		"made without":  {func(plain, full plan.EnsureBridge) []plan.Step { return []plan.Step{plain, full} }, [2]string{"2", "1"}},
+		"not taken off": {func(plain, full plan.EnsureBridge) []plan.Step { return []plan.Step{full, plain} }, [2]string{"2", "1"}},
+		"filtered alone": {func(_, full plan.EnsureBridge) []plan.Step {
+			full.Localnet = false
+			return []plan.Step{full}
+		}, [2]string{"2", "0"}},
+		"as it is": {func(plain, full plan.EnsureBridge) []plan.Step {
+			full.AsIs = true
+			return []plan.Step{plain, full}
+		}, [2]string{"1", "0"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			full := bridge()
+			full.Filtered, full.Localnet = true, true
+			run(t, k, c.steps(bridge(), full)...)
+			if got := has("lh-apps"); got != c.want {
+				t.Errorf("rp_filter and route_localnet are %q, want %q", got, c.want)
+			}
+			facts, err := h.Facts(t.Context(), nil, []kernel.Query{{IfName: "eth0", Bridge: "lh-apps"}})
+			if got := facts.Uplink["eth0"]; err != nil || !got.Up || got.Localnet != (c.want[1] == "1") {
+				t.Errorf("facts %+v (%v)", got, err)
+			}
+			run(t, k, plan.ReleaseBridge{Name: "lh-apps"})
+			n.Host.Same(t)
+		})
+	}
+	t.Run("BR-12 another's", func(t *testing.T) {
+		s := bridge()
+		s.Name, s.Filtered, s.Localnet = nettest.CanaryBridge, true, true
+		run(t, k, s)
+		n.Host.Same(t)
+	})
+	t.Run("another's, allowed for all links", func(t *testing.T) {
+		ask := kernel.Query{IfName: "eth0", Bridge: nettest.CanaryBridge, Publish: []policy.Publish{{Addr: addr("127.0.0.1"), Count: 1}}}
+		for value, want := range map[string]bool{"0": false, "1": true} {
+			n.Host.Do(t, func() { nettest.WriteSysctl(t, "ipv4/conf/all/route_localnet", value) })
+			facts, err := h.Facts(t.Context(), nil, []kernel.Query{ask})
+			if got := facts.Uplink["eth0"].Localnet; err != nil || got != want {
+				t.Errorf("with %s for all: %v (%v), want %v", value, got, err, want)
+			}
+		}
+		n.Host.Do(t, func() { nettest.WriteSysctl(t, "ipv4/conf/all/route_localnet", "0") })
+	})
+}
+
+// Isolated ports reach the host and ports that are not isolated, and not each other.
+func TestIsolatedPorts(t *testing.T) {
+	n := nettest.New(t)
+	h := openHost(t, n)
+	var spaces []*nettest.Space
+	for i := range byte(3) {
+		c := n.Namespace(t, string('a'+rune(i)))
+		spaces = append(spaces, c)
+		ns, _ := openNamespace(t, h, c)
+		v := veth(i + 1)
+		v.Isolated, v.Hairpin = i < 2, i == 0
+		run(t, h.Kernel(ns), bridge(), v, plan.SetLink{From: v.Peer, Name: "eth0", Alias: "a"},
+			plan.AddAddress{If: "eth0", Address: netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 30, 0, 2 + i}), 16)})
+		n.Host.Do(t, func() {
+			l, err := netlink.LinkByName(v.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := netlink.LinkGetProtinfo(l); err != nil || got.Isolated != v.Isolated || got.Hairpin != v.Hairpin {
+				t.Errorf("port %s: %+v (%v)", v.Name, got, err)
+			}
+		})
+	}
+	spaces[0].Ping(t, addr("172.30.0.1"))
+	spaces[0].Ping(t, addr("172.30.0.4"))
+	spaces[2].Ping(t, addr("172.30.0.3"))
+	spaces[0].NoPing(t, addr("172.30.0.3"))
+	k := h.KernelByID(-1, nil)
+	for i := range byte(3) {
+		run(t, k, plan.DelLink{Side: plan.Host, Name: veth(i + 1).Name, Kind: "veth", MAC: veth(i + 1).MAC})
+	}
+	run(t, k, plan.ReleaseBridge{Name: "lh-apps"})
 }
