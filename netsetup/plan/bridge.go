@@ -29,22 +29,13 @@ func bridges(links []link) Steps {
 	return steps
 }
 
-// merge is one bridge of two attachments. What a network of the policy says counts, where the other is spelled out.
+// merge is one bridge of two attachments. What a network of the policy says counts, where the other is spelled out; two
+// networks of one bridge say the same, but for the ports that each publishes.
 func merge(a, b EnsureBridge) EnsureBridge {
-	if a.AsIs && !b.AsIs {
+	if a.AsIs {
 		a, b = b, a
 	}
-	if b.AsIs {
-		return a
-	}
-	for _, p := range b.Addresses {
-		if !slices.Contains(a.Addresses, p) {
-			a.Addresses = append(a.Addresses, p)
-		}
-	}
-	a.Forward = a.Forward || b.Forward
 	a.Localnet = a.Localnet || b.Localnet
-	a.Filtered = a.Filtered || b.Filtered
 	return a
 }
 

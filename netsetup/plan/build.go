@@ -44,10 +44,7 @@ func Build(in Input) (Plan, error) {
 		all  []link
 	)
 	for i := range in.Attachments {
-		if err := check(in, i); err != nil {
-			errs = append(errs, err)
-			continue
-		}
+		errs = append(errs, check(in, i)...)
 		all = append(all, newLink(in, i))
 	}
 	if err := errors.Join(errs...); err != nil {

@@ -3,6 +3,7 @@ package plan_test
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -19,8 +20,9 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// TestGolden makes the plan of each testdata/*.txtar: policy.toml, annotations.json, facts.json and choices.json in,
-// plan.txt and undo.txt out, or error.txt.
+// TestGolden makes the plan of each testdata/*.txtar: policy.toml, annotations.json, facts.json, choices.json and, where
+// lanhook has reserved ports, reserved.json in; plan.txt, undo.txt and, where ports or host addresses are published,
+// ports.txt out, or error.txt.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -37,7 +39,7 @@ func TestGolden(t *testing.T) {
 			var inputs []txtar.File
 			for _, f := range archive.Files {
 				switch f.Name {
-				case "plan.txt", "undo.txt", "error.txt":
+				case "plan.txt", "undo.txt", "ports.txt", "error.txt":
 					want[f.Name] = string(f.Data)
 				default:
 					in[f.Name] = f.Data
@@ -47,7 +49,7 @@ func TestGolden(t *testing.T) {
 			got := build(t, in)
 			if *update {
 				archive.Files = inputs
-				for _, name := range []string{"plan.txt", "undo.txt", "error.txt"} {
+				for _, name := range []string{"plan.txt", "undo.txt", "ports.txt", "error.txt"} {
 					if text, ok := got[name]; ok {
 						archive.Files = append(archive.Files, txtar.File{Name: name, Data: []byte(text)})
 					}
@@ -89,17 +91,40 @@ func build(t *testing.T, in map[string][]byte) map[string]string {
 	for _, c := range unmarshal[[]choice](t, in, "choices.json") {
 		choices = append(choices, plan.Choice(c))
 	}
+	var reserved []uint16
+	if in["reserved.json"] != nil {
+		reserved = unmarshal[[]uint16](t, in, "reserved.json")
+	}
 	made, err := plan.Build(plan.Input{
 		Record:      "abcdefghij",
 		HostID:      "host",
 		Attachments: attachments,
 		Choices:     choices,
 		Facts:       unmarshal[plan.Facts](t, in, "facts.json"),
+		OwnReserved: reserved,
 	})
 	if err != nil {
 		return map[string]string{"error.txt": errorText(err)}
 	}
-	return map[string]string{"plan.txt": text(made.Steps), "undo.txt": text(plan.Undo(made.Steps))}
+	got := map[string]string{"plan.txt": text(made.Steps), "undo.txt": text(plan.Undo(made.Steps))}
+	if ports := portsText(made.Interfaces); ports != "" {
+		got["ports.txt"] = ports
+	}
+	return got
+}
+
+// portsText is what the result says of ports and host addresses.
+func portsText(interfaces []plan.Interface) string {
+	var b strings.Builder
+	for _, i := range interfaces {
+		for _, p := range i.Publish {
+			fmt.Fprintf(&b, "%s: publish %s\n", i.Name, p)
+		}
+		for _, d := range i.DNAT {
+			fmt.Fprintf(&b, "%s: dnat %s\n", i.Name, d)
+		}
+	}
+	return b.String()
 }
 
 func unmarshal[T any](t *testing.T, in map[string][]byte, name string) T {

@@ -124,12 +124,6 @@ func (c *Codec) step(v *Step) {
 		visit[SetLink](c, v)
 	case addRoute:
 		visit[AddRoute](c, v)
-	case delLink:
-		visit[DelLink](c, v)
-	case delRoute:
-		visit[DelRoute](c, v)
-	case releaseBridge:
-		visit[ReleaseBridge](c, v)
 	case ensureForwarding:
 		visit[EnsureForwarding](c, v)
 	case addRules:
@@ -140,6 +134,20 @@ func (c *Codec) step(v *Step) {
 		visit[SetRate](c, v)
 	case addGuard:
 		visit[AddGuard](c, v)
+	default:
+		c.undoing(kind, v)
+	}
+}
+
+// undoing visits a step that undoes another.
+func (c *Codec) undoing(kind uint64, v *Step) {
+	switch kind {
+	case delLink:
+		visit[DelLink](c, v)
+	case delRoute:
+		visit[DelRoute](c, v)
+	case releaseBridge:
+		visit[ReleaseBridge](c, v)
 	case delRules:
 		visit[DelRules](c, v)
 	case releaseRules:

@@ -1,22 +1,21 @@
 package plan
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 
 	"github.com/lanhook/lanhook/policy"
 )
 
-// check finds what would make attachment i fail in the kernel, or work otherwise than anybody meant.
-func check(in Input, i int) error {
+// check finds all that would make attachment i fail in the kernel, or work otherwise than anybody meant.
+func check(in Input, i int) []error {
 	fail := func(hint, format string, args ...any) error {
 		return &PreflightError{IfName: in.Attachments[i].IfName, Why: fmt.Sprintf(format, args...), hint: hint}
 	}
 	if err := checkLink(in, i, fail); err != nil {
-		return err
+		return []error{err}
 	}
-	return errors.Join(append(checkPublished(in, i, fail), checkSNAT(in, i, fail)...)...)
+	return append(checkPublished(in, i, fail), checkSNAT(in, i, fail)...)
 }
 
 func checkLink(in Input, i int, fail failFunc) error {

@@ -78,7 +78,7 @@ func reserve(in Input, links []link) Steps {
 	for _, l := range links {
 		for _, p := range l.publish() {
 			for n := range p.Count {
-				port := p.Host + uint16(n) //nolint:gosec // checkPorts has seen that the last one is a port
+				port := p.Host + uint16(n) // checkPorts has seen that the last one is a port
 				if in.Facts.Ephemeral.has(port) && (!reserved(port) || slices.Contains(in.OwnReserved, port)) {
 					s.Ports = append(s.Ports, port)
 				}
@@ -107,15 +107,11 @@ func checkPublished(in Input, i int, fail failFunc) []error {
 	}
 	l := newLink(in, i)
 	errs := checkServed(in, i, fail)
-	for j, p := range a.Publish {
-		if err := checkPorts(in, i, j, fail); err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		errs = append(errs, l.checkHostAddress(in, p.Addr, "publishes to", fail)...)
+	for j := range a.Publish {
+		errs = append(errs, checkPorts(in, i, j, fail))
 	}
-	for _, host := range a.DNAT {
-		errs = append(errs, l.checkHostAddress(in, host, "is to have", fail)...)
+	for _, host := range l.hostAddresses() {
+		errs = append(errs, l.checkHostAddress(in.Facts, host, fail))
 	}
 	for _, p := range l.publish() {
 		errs = append(errs, checkListeners(in.Facts.Listeners, p, fail)...)
@@ -183,29 +179,47 @@ func checkPorts(in Input, i, j int, fail failFunc) error {
 
 const maxPort = 1<<16 - 1
 
+// hostAddresses are the host's addresses that an attachment names, each once, by the word that names them.
+func (l link) hostAddresses() []named {
+	var all []named
+	for _, p := range l.publish() {
+		if n := (named{"publish", p.Addr}); !p.Addr.IsUnspecified() && !slices.Contains(all, n) {
+			all = append(all, n)
+		}
+	}
+	for _, t := range l.dnat() {
+		all = append(all, named{"dnat", t.From})
+	}
+	return all
+}
+
+type named struct {
+	word string
+	addr netip.Addr
+}
+
 // checkHostAddress looks that the host has an address, and that what is sent to it can go to the link.
-func (l link) checkHostAddress(in Input, host netip.Addr, does string, fail failFunc) []error {
-	if _, ok := target(l.choice, host); !ok || host.IsUnspecified() {
-		return nil
-	}
-	if !in.Facts.Local[host] {
-		return []error{fail("see which addresses the host has with: ip address",
-			"it %s %s, which is no address of this host", does, host)}
-	}
+func (l link) checkHostAddress(f Facts, host named, fail failFunc) error {
 	switch {
-	case !host.IsLoopback():
-	case host.Is6():
-		// What comes with the source ::1 by another link than lo is dropped (net/ipv6/ip6_input.c, ip6_rcv_core), and there
-		// is no route_localnet for IPv6.
-		return []error{fail("take 127.0.0.1, which the host's own programs reach as well",
-			"it %s %s, and the kernel lets no other link have what is sent there", does, host)}
+	case !f.Local[host.addr]:
+		return notOurs(host, fail)
+	case !host.addr.IsLoopback():
+		return nil
+	case host.addr.Is6():
+		// What has the source ::1 and comes in by another link than lo is dropped (net/ipv6/ip6_input.c, ip6_rcv_core), and
+		// there is no route_localnet for IPv6.
+		return fail("take 127.0.0.1 instead, where the host's own programs find it as well",
+			"%s: the kernel does not let what is sent to %s leave the host", host.word, host.addr)
 	case !l.filtered() && !l.uplink.Localnet:
-		hint := fmt.Sprintf("set it, and drop what comes in by %[1]s for 127.0.0.0/8: sysctl net.ipv4.conf.%[1]s.route_localnet=1",
-			l.Network.Bridge)
-		return []error{fail(hint, "it %s %s, which bridge %s does not reach without route_localnet",
-			does, host, l.Network.Bridge)}
+		return fail(fmt.Sprintf("turn it on, and drop what comes in by %[1]s for 127.0.0.0/8: sysctl net.ipv4.conf.%[1]s.route_localnet=1",
+			l.Network.Bridge),
+			"%s: what is sent to %s does not leave by bridge %s without route_localnet", host.word, host.addr, l.Network.Bridge)
 	}
 	return nil
+}
+
+func notOurs(host named, fail failFunc) error {
+	return fail("see which addresses the host has with: ip address", "%s: %s is no address of this host", host.word, host.addr)
 }
 
 // checkSNAT looks that the host has the addresses behind which the container's are hidden, or no answer would come.
@@ -213,8 +227,7 @@ func checkSNAT(in Input, i int, fail failFunc) []error {
 	var errs []error
 	for _, t := range newLink(in, i).snat() {
 		if !in.Facts.Local[t.To] {
-			errs = append(errs, fail("see which addresses the host has with: ip address",
-				"%s is to be hidden behind %s, which is no address of this host", t.From, t.To))
+			errs = append(errs, notOurs(named{"snat", t.To}, fail))
 		}
 	}
 	return errs

@@ -39,15 +39,15 @@ func defaultOwners(in Input, family func(netip.Addr) bool, taken bool) map[int]b
 }
 
 // gateway is the link's gateway in a family: the one asked for, or that of the first subnet which has one and from
-// which the container has an address. Of an isolated network, the host is no gateway.
+// which the container has an address. An isolated network has none.
 func (l link) gateway(family func(netip.Addr) bool) netip.Addr {
+	if l.Network.GatewayMode == policy.GatewayIsolated {
+		return netip.Addr{}
+	}
 	for _, g := range l.Gateways {
 		if family(g) {
 			return g
 		}
-	}
-	if l.Network.GatewayMode == policy.GatewayIsolated {
-		return netip.Addr{}
 	}
 	for _, s := range l.Network.Subnets {
 		if s.Gateway.IsValid() && family(s.Gateway) && l.has(s.Prefix.Contains) {
