@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,8 +12,6 @@ import (
 
 	"github.com/lanhook/lanhook/netsetup/apply"
 	"github.com/lanhook/lanhook/netsetup/plan"
-	"github.com/lanhook/lanhook/policy"
-	"github.com/lanhook/lanhook/policy/request"
 )
 
 var errFault = errors.New("injected")
@@ -66,97 +63,6 @@ func survive(t *testing.T, fn func()) (dead bool) {
 	return false
 }
 
-func mac(t *testing.T, s string) net.HardwareAddr {
-	t.Helper()
-	m, err := net.ParseMAC(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
-}
-
-// plans are plans of every driver, alone and together.
-func plans(t *testing.T) map[string]plan.Plan {
-	t.Helper()
-	lan := &policy.Network{
-		Name: "lan", Driver: policy.Macvlan, Mode: policy.ModeBridge, DefaultRoute: true,
-		Subnets: []policy.Subnet{{
-			Prefix: netip.MustParsePrefix("192.168.1.0/24"), Gateway: netip.MustParseAddr("192.168.1.1"),
-		}},
-	}
-	thru := &policy.Network{Name: "thru", Driver: policy.Macvlan, Mode: policy.ModePassthru}
-	apps := &policy.Network{
-		Name: "apps", Driver: policy.Bridge, Bridge: "lh-apps", DefaultRoute: true,
-		Subnets: []policy.Subnet{
-			{Prefix: netip.MustParsePrefix("172.30.0.0/16"), Gateway: netip.MustParseAddr("172.30.0.1")},
-			{Prefix: netip.MustParsePrefix("fd00:30::/64"), Gateway: netip.MustParseAddr("fd00:30::1")},
-		},
-		Routes: []request.Route{
-			{Dst: netip.MustParsePrefix("10.1.0.0/16"), Via: netip.MustParseAddr("10.9.0.1")},
-			{Type: request.Blackhole, Dst: netip.MustParsePrefix("10.2.0.0/16")},
-		},
-	}
-	uplink := plan.Link{Index: 3, Name: "ens192", MAC: plan.MAC(mac(t, "d0:00:00:00:00:01")), MTU: 1500, Up: true}
-	onLAN := plan.Choice{
-		Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.1.9/24")}, MAC: plan.MAC(mac(t, "02:00:00:00:00:09")),
-	}
-	onApps := plan.Choice{
-		Addresses: []netip.Prefix{netip.MustParsePrefix("172.30.0.9/16"), netip.MustParsePrefix("fd00:30::9/64")},
-		MAC:       plan.MAC(mac(t, "02:00:00:00:00:0a")),
-	}
-	attach := func(ifname string, n *policy.Network) policy.Attachment {
-		return policy.Attachment{IfName: ifname, Network: n, Routes: n.Routes}
-	}
-	inputs := map[string]plan.Input{
-		"macvlan":  {Attachments: []policy.Attachment{attach("eth0", lan)}, Choices: []plan.Choice{onLAN}},
-		"passthru": {Attachments: []policy.Attachment{attach("eth0", thru)}, Choices: []plan.Choice{{}}},
-		"bridge":   {Attachments: []policy.Attachment{attach("eth0", apps)}, Choices: []plan.Choice{onApps}},
-		"both": {
-			Attachments: []policy.Attachment{attach("eth0", apps), attach("eth1", lan)},
-			Choices:     []plan.Choice{onApps, onLAN},
-		},
-	}
-	made := map[string]plan.Plan{}
-	for name, in := range inputs {
-		in.Record, in.HostID = "abcdefghij", "host"
-		in.Facts.Uplink = map[string]plan.Link{}
-		for _, a := range in.Attachments {
-			if a.Network.Driver == policy.Macvlan {
-				in.Facts.Uplink[a.IfName] = uplink
-			}
-		}
-		p, err := plan.Build(in)
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		made[name] = p
-	}
-	return made
-}
-
-// worlds are kernels to begin with: empty, and with somebody else's things under the names that we use.
-func worlds() map[string]func() *model {
-	return map[string]func() *model{
-		"empty": newModel,
-		"foreign bridge": func() *model {
-			m := newModel()
-			m.host["lh-apps"] = &modelLink{kind: "bridge", mac: "d0:00:00:00:00:02", up: true}
-			return m
-		},
-		"foreign links with our names": func() *model {
-			m := newModel()
-			m.host["lhabcdefghija"] = &modelLink{kind: "veth", mac: "d0:00:00:00:00:03"}
-			m.container["lhabcdefghija"] = &modelLink{kind: "macvlan", mac: "d0:00:00:00:00:04"}
-			return m
-		},
-		"name taken in the container": func() *model {
-			m := newModel()
-			m.container["eth0"] = &modelLink{kind: "veth", mac: "d0:00:00:00:00:05", up: true}
-			return m
-		},
-	}
-}
-
 // journal is what a process that comes after reads of the steps: not our memory, but the record's bytes.
 func journal(t *testing.T, steps plan.Steps) plan.Steps {
 	t.Helper()
@@ -191,7 +97,7 @@ func TestCrashMatrix(t *testing.T) {
 									t.Error("the attach succeeded")
 								}
 							})
-							if err := apply.Undo(t.Context(), m, plan.Undo(journal(t, p.Steps))); err != nil {
+							if err := apply.Undo(t.Context(), m, m.undo(journal(t, p.Steps))); err != nil {
 								t.Fatalf("undo: %v", err)
 							}
 							if diff := cmp.Diff(before, m.snapshot()); diff != "" {
@@ -203,7 +109,7 @@ func TestCrashMatrix(t *testing.T) {
 			}
 		}
 	}
-	if cases < 300 {
+	if cases < 3000 {
 		t.Errorf("only %d cases ran", cases)
 	}
 }
@@ -211,7 +117,7 @@ func TestCrashMatrix(t *testing.T) {
 // TestUndoKilled kills the undo itself at each step, and lets another finish it.
 func TestUndoKilled(t *testing.T) {
 	for name, p := range plans(t) {
-		for i := range plan.Undo(p.Steps) {
+		for i := range newModel().undo(p.Steps) {
 			for _, after := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s/step %d after=%t", name, i, after), func(t *testing.T) {
 					m := newModel()
@@ -221,10 +127,10 @@ func TestUndoKilled(t *testing.T) {
 					}
 					k := &fault{Kernel: m, at: i, after: after, die: true}
 					var err error
-					if !survive(t, func() { err = apply.Undo(t.Context(), k, plan.Undo(p.Steps)) }) {
+					if !survive(t, func() { err = apply.Undo(t.Context(), k, m.undo(p.Steps)) }) {
 						t.Fatalf("the undo was not killed: %v", err)
 					}
-					if err := apply.Undo(t.Context(), m, plan.Undo(p.Steps)); err != nil {
+					if err := apply.Undo(t.Context(), m, m.undo(p.Steps)); err != nil {
 						t.Fatal(err)
 					}
 					if diff := cmp.Diff(before, m.snapshot()); diff != "" {
@@ -278,4 +184,53 @@ func TestRunStops(t *testing.T) {
 			t.Errorf("something was changed:\n%s", diff)
 		}
 	})
+}
+
+// TestModelRefuses looks that the model sees steps in an order that leaves a link without its rules: what the crash
+// matrix says is worth as much as that.
+func TestModelRefuses(t *testing.T) {
+	all := plans(t)
+	is := func(kind plan.Step) func(plan.Step) bool {
+		return func(s plan.Step) bool { return fmt.Sprintf("%T", s) == fmt.Sprintf("%T", kind) }
+	}
+	for name, test := range map[string]struct {
+		plan string
+		// move is the step that is run first, or last.
+		move        plan.Step
+		first, undo bool
+		want        error
+	}{
+		"rules before their port":         {plan: "bridge", move: plan.AddRules{}, first: true, want: errNoDev},
+		"rules after the link is up":      {plan: "bridge", move: plan.AddRules{}, want: errBusy},
+		"forwarding before rules":         {plan: "bridge", move: plan.EnsureForwarding{}, first: true, want: errBusy},
+		"rate of a link with its name":    {plan: "guarded macvlan", move: plan.SetRate{}, want: errNoDev},
+		"guard of a link without a name":  {plan: "guarded macvlan", move: plan.AddGuard{}, first: true, want: errNoDev},
+		"no rules while the link lives":   {plan: "bridge", move: plan.DelRules{}, first: true, undo: true, want: errBusy},
+		"no guard while the link lives":   {plan: "guarded macvlan", move: plan.DelGuard{}, first: true, undo: true, want: errBusy},
+		"no bridge while there are ports": {plan: "bridge", move: plan.ReleaseBridge{}, first: true, undo: true, want: errBusy},
+		"no tables while there are rules": {plan: "bridge", move: plan.ReleaseRules{}, first: true, undo: true, want: errBusy},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, steps := newModel(), all[test.plan].Steps
+			if test.undo {
+				if err := apply.Run(t.Context(), m, steps); err != nil {
+					t.Fatal(err)
+				}
+				steps = m.undo(steps)
+			}
+			i := slices.IndexFunc(steps, is(test.move))
+			if i < 0 {
+				t.Fatalf("no step is a %T", test.move)
+			}
+			moved := steps[i : i+1]
+			rest := slices.Concat(steps[:i], steps[i+1:])
+			steps = slices.Concat(rest, moved)
+			if test.first {
+				steps = slices.Concat(moved, rest)
+			}
+			if err := apply.Run(t.Context(), m, steps); !errors.Is(err, test.want) {
+				t.Errorf("error is %v, want %v", err, test.want)
+			}
+		})
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/lanhook/lanhook/netsetup/plan"
@@ -20,6 +21,11 @@ type model struct {
 	container map[string]*modelLink
 	// routes are those that lie on no link of ours.
 	routes map[string]bool
+	rules  modelRules
+	// reserved are ports that the host does not choose.
+	reserved map[uint16]bool
+	// used are shared things that another record names: the rules' tables, bridges, ports.
+	used []string
 }
 
 type modelLink struct {
@@ -29,6 +35,9 @@ type modelLink struct {
 	up                       bool
 	addresses, routes        []string
 	sysctls                  map[string]string
+	// filtered says of a bridge that its ports are to have rules.
+	filtered bool
+	rate     string
 }
 
 func newModel() *model {
@@ -36,7 +45,35 @@ func newModel() *model {
 		host:      map[string]*modelLink{"ens192": {kind: "", mac: "d0:00:00:00:00:01", up: true}},
 		container: map[string]*modelLink{"lo": {up: true}, "net9": {kind: "veth", up: true, addresses: []string{"10.9.0.2/24"}}},
 		routes:    map[string]bool{},
+		rules:     newModelRules(),
+		reserved:  map[uint16]bool{},
 	}
+}
+
+// undo are the steps by which a record is taken back: what another record still uses is not released, and the tables go
+// with the last record that has rules.
+func (m *model) undo(journal plan.Steps) plan.Steps {
+	var steps plan.Steps
+	ruled := false
+	for _, step := range plan.Undo(journal) {
+		switch s := step.(type) {
+		case plan.DelRules:
+			ruled = true
+		case plan.ReleaseBridge:
+			if slices.Contains(m.used, s.Name) {
+				continue
+			}
+		case plan.ReleasePorts:
+			step = plan.ReleasePorts{Ports: slices.DeleteFunc(slices.Clone(s.Ports), func(p uint16) bool {
+				return slices.Contains(m.used, strconv.Itoa(int(p)))
+			})}
+		}
+		steps = append(steps, step)
+	}
+	if ruled && !slices.Contains(m.used, "rules") {
+		steps = append(steps, plan.ReleaseRules{})
+	}
+	return steps
 }
 
 // snapshot is the whole state as sorted text.
@@ -50,6 +87,10 @@ func (m *model) snapshot() string {
 	for r := range m.routes {
 		lines = append(lines, "route "+r)
 	}
+	for p := range m.reserved {
+		lines = append(lines, fmt.Sprintf("reserved %d", p))
+	}
+	lines = append(lines, m.rules.snapshot()...)
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
 }
@@ -84,7 +125,7 @@ func (m *model) Apply(_ context.Context, step plan.Step) error {
 	case plan.ReleaseBridge:
 		return m.releaseBridge(s)
 	}
-	return fmt.Errorf("unknown step %T", step)
+	return m.applyRules(step)
 }
 
 func (m *model) ensureBridge(s plan.EnsureBridge) error {
@@ -99,6 +140,10 @@ func (m *model) ensureBridge(s plan.EnsureBridge) error {
 	if l.group != plan.Group {
 		return nil
 	}
+	if s.Localnet && !s.Filtered {
+		return fmt.Errorf("route_localnet without rules: %w", errBusy)
+	}
+	l.filtered = l.filtered || s.Filtered
 	for _, a := range s.Addresses {
 		if !slices.Contains(l.addresses, a.String()) {
 			l.addresses = append(l.addresses, a.String())
@@ -176,6 +221,9 @@ func (m *model) setLink(s plan.SetLink) error {
 	if m.container[s.Name] != nil {
 		return errExist
 	}
+	if port := m.host[l.peer]; port != nil && m.host[port.master].filtered && m.rules.ports[port] == "" {
+		return fmt.Errorf("%s is to be up without rules: %w", s.From, errBusy)
+	}
 	delete(m.container, s.From)
 	m.container[s.Name] = l
 	l.alias, l.up = s.Alias, true
@@ -230,5 +278,8 @@ func (m *model) releaseBridge(s plan.ReleaseBridge) error {
 		}
 	}
 	delete(m.host, s.Name)
+	if s.Filtered {
+		m.rules.dropBridge(s.Name)
+	}
 	return nil
 }

@@ -206,10 +206,10 @@ func (l link) checkHostAddress(f Facts, host named, fail failFunc) error {
 	case !host.addr.IsLoopback():
 		return nil
 	case host.addr.Is6():
-		// What has the source ::1 and comes in by another link than lo is dropped (net/ipv6/ip6_input.c, ip6_rcv_core), and
-		// there is no route_localnet for IPv6.
+		// The answer is dropped: for ::1, the kernel looks only at routes of the link by which it came in, which is the bridge
+		// (net/ipv6/route.c, rt6_need_strict). IPv6 has no route_localnet.
 		return fail("take 127.0.0.1 instead, where the host's own programs find it as well",
-			"%s: the kernel does not let what is sent to %s leave the host", host.word, host.addr)
+			"%s: what is sent to %s cannot leave the host, since the kernel takes no answer to it", host.word, host.addr)
 	case !l.filtered() && !l.uplink.Localnet:
 		return fail(fmt.Sprintf("turn it on, and drop what comes in by %[1]s for 127.0.0.0/8: sysctl net.ipv4.conf.%[1]s.route_localnet=1",
 			l.Network.Bridge),

@@ -1,0 +1,184 @@
+package apply_test
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+
+	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/policy"
+	"github.com/lanhook/lanhook/policy/request"
+)
+
+func mac(t *testing.T, s string) net.HardwareAddr {
+	t.Helper()
+	m, err := net.ParseMAC(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// networks are networks of every driver, with and without rules.
+func networks() map[string]*policy.Network {
+	lan := func(spoofCheck bool) *policy.Network {
+		return &policy.Network{
+			Name: "lan", Driver: policy.Macvlan, Mode: policy.ModeBridge, DefaultRoute: true, SpoofCheck: spoofCheck,
+			Subnets: []policy.Subnet{{
+				Prefix: netip.MustParsePrefix("192.168.1.0/24"), Gateway: netip.MustParseAddr("192.168.1.1"),
+			}},
+		}
+	}
+	bridge := func(name string, mode policy.GatewayMode) *policy.Network {
+		return &policy.Network{
+			Name: name, Driver: policy.Bridge, Bridge: "lh-" + name, DefaultRoute: true,
+			Firewall: mode != 0, GatewayMode: mode, ICC: true, Isolate: true,
+			Subnets: []policy.Subnet{
+				{
+					Prefix: netip.MustParsePrefix("172.30.0.0/16"), Gateway: netip.MustParseAddr("172.30.0.1"),
+					Masquerade: mode == policy.GatewayNAT,
+				},
+				{
+					Prefix: netip.MustParsePrefix("fd00:30::/64"), Gateway: netip.MustParseAddr("fd00:30::1"),
+					Masquerade: mode == policy.GatewayNAT, SNAT: netip.MustParseAddr("2001:db8::1"),
+				},
+			},
+		}
+	}
+	apps := bridge("apps", policy.GatewayNAT)
+	apps.SpoofCheck = true
+	apps.Routes = []request.Route{
+		{Dst: netip.MustParsePrefix("10.1.0.0/16"), Via: netip.MustParseAddr("10.9.0.1")},
+		{Type: request.Blackhole, Dst: netip.MustParsePrefix("10.2.0.0/16")},
+	}
+	plain := bridge("plain", 0)
+	plain.Subnets = plain.Subnets[:1]
+	spelledOut := bridge("", 0)
+	spelledOut.Bridge, spelledOut.Subnets, spelledOut.SpoofCheck, spelledOut.Firewall = "lh-apps", nil, true, true
+	return map[string]*policy.Network{
+		"lan": lan(false), "guarded": lan(true), "thru": {Name: "thru", Driver: policy.Macvlan, Mode: policy.ModePassthru},
+		"apps": apps, "plain": plain, "routed": bridge("routed", policy.GatewayRouted),
+		"isolated": bridge("isolated", policy.GatewayIsolated), "spelled out": spelledOut,
+	}
+}
+
+// attach is an attachment to a network that asks for all that it can have, and what is chosen for it.
+func attach(t *testing.T, ifname string, n *policy.Network) (policy.Attachment, plan.Choice) {
+	t.Helper()
+	a := policy.Attachment{IfName: ifname, Network: n, Routes: n.Routes}
+	c := plan.Choice{
+		Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.1.9/24")}, MAC: plan.MAC(mac(t, "02:00:00:00:00:09")),
+	}
+	switch {
+	case n.Mode == policy.ModePassthru:
+		c = plan.Choice{}
+	case n.Driver == policy.Bridge:
+		c = plan.Choice{
+			Addresses: []netip.Prefix{netip.MustParsePrefix("172.30.0.9/16"), netip.MustParsePrefix("fd00:30::9/64")},
+			MAC:       plan.MAC(mac(t, "02:00:00:00:00:0a")),
+		}
+	}
+	if n.Firewall && n.GatewayMode != policy.GatewayIsolated {
+		a.Publish = []policy.Publish{
+			{Addr: netip.IPv4Unspecified(), Host: 8080, Container: 80, Count: 3},
+			{Addr: netip.MustParseAddr("2001:db8::1"), Host: 8080, Container: 80, Count: 1, Protocol: request.UDP},
+		}
+		c.Ports = []uint16{8080, 8080}
+		a.DNAT = []netip.Addr{netip.MustParseAddr("192.0.2.7")}
+	}
+	if n.SpoofCheck {
+		a.Rates = policy.Rates{In: policy.Rate{Bits: 1e9, Burst: 1 << 20}, Out: policy.Rate{Bits: 1e8, Burst: 1 << 17}}
+	}
+	return a, c
+}
+
+// plans are plans of every driver, alone and together, with and without rules.
+func plans(t *testing.T) map[string]plan.Plan {
+	t.Helper()
+	uplink := plan.Link{Index: 3, Name: "ens192", MAC: plan.MAC(mac(t, "d0:00:00:00:00:01")), MTU: 1500, Up: true}
+	all := networks()
+	made := map[string]plan.Plan{}
+	for name, of := range map[string][]string{
+		"macvlan": {"lan"}, "passthru": {"thru"}, "guarded macvlan": {"guarded"}, "bridge without rules": {"plain"},
+		"bridge": {"apps"}, "routed": {"routed"}, "isolated": {"isolated"}, "spelled out": {"spelled out"},
+		"both": {"apps", "lan"}, "three": {"isolated", "guarded", "routed"},
+	} {
+		in := plan.Input{
+			Record: "abcdefghij", HostID: "host",
+			Facts: plan.Facts{
+				Uplink: map[string]plan.Link{},
+				Local: map[netip.Addr]bool{
+					netip.MustParseAddr("192.0.2.7"): true, netip.MustParseAddr("2001:db8::1"): true,
+				},
+				// 8081 is the administrator's, 8082 another record's.
+				Ephemeral: plan.Ports{From: 8080, To: 9000}, Reserved: []plan.Ports{{From: 8081, To: 8082}},
+				NotForwarding: []string{"ens192"}, NotForwarding6: true,
+			},
+			OwnReserved: []uint16{8082},
+		}
+		for i, network := range of {
+			ifname := []string{"eth0", "eth1", "eth2"}[i]
+			a, c := attach(t, ifname, all[network])
+			in.Attachments, in.Choices = append(in.Attachments, a), append(in.Choices, c)
+			if a.Network.Driver == policy.Macvlan {
+				in.Facts.Uplink[ifname] = uplink
+			}
+		}
+		p, err := plan.Build(in)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		made[name] = p
+	}
+	return made
+}
+
+// worlds are kernels to begin with: empty, and with somebody else's things under the names that we use.
+func worlds() map[string]func() *model {
+	return map[string]func() *model{
+		"empty": newModel,
+		"foreign bridge": func() *model {
+			m := newModel()
+			m.host["lh-apps"] = &modelLink{kind: "bridge", mac: "d0:00:00:00:00:02", up: true}
+			return m
+		},
+		"foreign links with our names": func() *model {
+			m := newModel()
+			m.host["lhabcdefghija"] = &modelLink{kind: "veth", mac: "d0:00:00:00:00:03"}
+			m.container["lhabcdefghija"] = &modelLink{kind: "macvlan", mac: "d0:00:00:00:00:04"}
+			return m
+		},
+		"administrator's rules and ports": func() *model {
+			m := newModel()
+			m.rules.tables["inet"], m.rules.tables["admin"] = true, true
+			m.reserved[8081] = true
+			return m
+		},
+		"another's port": func() *model {
+			m := newModel()
+			m.rules.tables["inet"] = true
+			m.rules.entries["inet publish 0.0.0.0 tcp 8081"] = entry{"172.30.0.7 80", "zzzzzzzzzz"}
+			m.used = []string{"rules"}
+			return m
+		},
+		"another on the same bridge": func() *model {
+			m := newModel()
+			m.host["lh-apps"] = &modelLink{
+				kind: "bridge", mac: "d0:00:00:00:00:07", group: plan.Group, up: true, filtered: true,
+				addresses: []string{"172.30.0.1/16", "fd00:30::1/64"},
+			}
+			m.host["lhzzzzzzzzzza"] = &modelLink{kind: "veth", mac: "d0:00:00:00:00:08", master: "lh-apps", up: true}
+			m.rules.tables["inet"], m.rules.tables["bridge"] = true, true
+			m.rules.gates["lh-apps"] = "nat true true"
+			m.rules.entries["inet home 172.30.0.7 lh-apps"] = entry{"", "zzzzzzzzzz"}
+			m.reserved[8082] = true
+			m.used = []string{"rules", "lh-apps", "8082"}
+			return m
+		},
+		"name taken in the container": func() *model {
+			m := newModel()
+			m.container["eth0"] = &modelLink{kind: "veth", mac: "d0:00:00:00:00:05", up: true}
+			return m
+		},
+	}
+}
