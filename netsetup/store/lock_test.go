@@ -97,3 +97,39 @@ func TestLinkLock(t *testing.T) {
 	}
 	third()
 }
+
+// Who waits to be alone is let in before those who come after.
+func TestLinkLockTurn(t *testing.T) {
+	s := newStore(t)
+	user, err := s.LockShared(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	removing := make(chan func())
+	go func() {
+		release, lockErr := s.LockExclusive(t.Context())
+		if lockErr != nil {
+			t.Error(lockErr)
+		}
+		removing <- release
+	}()
+	for {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		later, lockErr := s.LockShared(ctx)
+		cancel()
+		if errors.Is(lockErr, context.DeadlineExceeded) {
+			break
+		}
+		if lockErr != nil {
+			t.Fatal(lockErr)
+		}
+		later() // the remover has not come yet
+	}
+	user()
+	(<-removing)()
+	last, err := s.LockShared(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	last()
+}

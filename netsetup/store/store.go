@@ -6,6 +6,7 @@
 //	├── state.db.new         a database that was being made when its maker died; the next one writes over it
 //	├── lock                 0600, flock(2): one writer, or many readers, of state.db. Holds the seal, see [seal]
 //	├── shared.lock          0600, flock(2): users of shared links against the remover of one, see [Store.LockShared]
+//	├── turn.lock            0600, flock(2): whoever is next to take shared.lock, see [Store.LockShared]
 //	├── guest.lock           0600, flock(2): one writer of what is below guest, see package guest
 //	└── guest                0700, the files that containers read, see package guest
 //
@@ -43,6 +44,7 @@ const (
 	newName        = "state.db.new"
 	lockName       = "lock"
 	sharedLockName = "shared.lock"
+	turnLockName   = "turn.lock"
 )
 
 // Store is a state directory. It holds nothing open: every method may be called at any time, by any number of
@@ -185,17 +187,31 @@ func (s *Store) stat() (unix.Stat_t, error) {
 // before the record is written until the link is in use, for as long as which the kernel does not yet show the use.
 // It waits for a holder of [Store.LockExclusive] until ctx is done. The release may be called more than once.
 func (s *Store) LockShared(ctx context.Context) (release func(), err error) {
-	return releasing(s.lockShared(ctx, sharedLockName))
+	return s.inTurn(ctx, s.lockShared)
 }
 
-// LockExclusive says that the caller is about to remove a shared link that it was the last to use. It waits for all
-// holders of [Store.LockShared] until ctx is done. The release may be called more than once.
+// LockExclusive says that the caller is about to remove something shared that it was the last to use, or needs to know
+// that nobody else changes what records share. It waits for all holders of [Store.LockShared] until ctx is done; who
+// wants a lock after it waits for it. The release may be called more than once.
 func (s *Store) LockExclusive(ctx context.Context) (release func(), err error) {
-	return releasing(s.lock(ctx, sharedLockName, exclusive))
+	return s.inTurn(ctx, func(ctx context.Context, name string) (*lockedFile, error) {
+		return s.lock(ctx, name, exclusive)
+	})
 }
 
-func releasing(lock *lockedFile, err error) (func(), error) {
+// inTurn takes the lock on shared links when it is the caller's turn, for which it has a lock of its own. flock(2) lets
+// whoever shares a lock in before one who waits to have it alone: many attaches, one after the other, would keep a detach
+// out for as long as they come.
+func (s *Store) inTurn(ctx context.Context, take func(context.Context, string) (*lockedFile, error)) (func(), error) {
+	turn, err := s.lock(ctx, turnLockName, exclusive)
 	if err != nil {
+		return nil, err
+	}
+	lock, err := take(ctx, sharedLockName)
+	if err := first(err, turn.release()); err != nil {
+		if lock != nil {
+			lock.release() //nolint:errcheck // the other error is the one to tell
+		}
 		return nil, err
 	}
 	return func() {
