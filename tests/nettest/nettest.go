@@ -13,6 +13,7 @@ package nettest
 import (
 	"net"
 	"net/netip"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -63,6 +64,12 @@ func New(t testing.TB) *Net {
 		AddAddress(t, PeerName, PeerPrefix6())
 	})
 	n.Host.Do(t, func() { canaries(t) })
+	n.Host.Do(t, func() {
+		// A host of containers forwards IPv6, for which the kernel has one switch only, and lanhook does not turn it off again.
+		if _, err := os.Stat("/proc/sys/net/ipv6"); err == nil {
+			WriteSysctl(t, "ipv6/conf/all/forwarding", "1")
+		}
+	})
 	// The kernel makes the local route of an IPv6 address when it finds the time (addrconf_dad_work), much later than the
 	// address on a machine that is busy.
 	Eventually(t, "the foreign address has its route", func() bool {

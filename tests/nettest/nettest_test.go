@@ -3,8 +3,10 @@
 package nettest_test
 
 import (
+	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 	"testing"
@@ -74,6 +76,14 @@ func link(t *testing.T, name string) netlink.Link {
 	return l
 }
 
+func nft(commands string) error {
+	out, err := exec.Command("nft", commands).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
 // Each kind of thing that an attach could leave behind is noticed.
 func TestSameNotices(t *testing.T) {
 	n := nettest.New(t)
@@ -115,6 +125,16 @@ func TestSameNotices(t *testing.T) {
 		"setting ipv4/conf/p0/forwarding 1": {
 			func() error { nettest.WriteSysctl(t, "ipv4/conf/p0/forwarding", "1"); return nil },
 			func() error { nettest.WriteSysctl(t, "ipv4/conf/p0/forwarding", "0"); return nil },
+		},
+		"setting ipv4/ip_local_reserved_ports 40000": {
+			func() error { nettest.WriteSysctl(t, "ipv4/ip_local_reserved_ports", "40000"); return nil },
+			func() error { nettest.WriteSysctl(t, "ipv4/ip_local_reserved_ports", "\n"); return nil },
+		},
+		"40001 comment \"c\"": {
+			func() error {
+				return nft("add set inet lh_canary s { type inet_service; }; add element inet lh_canary s { 40001 comment \"c\" }")
+			},
+			func() error { return nft("delete set inet lh_canary s") },
 		},
 	} {
 		t.Run(what, func(t *testing.T) {

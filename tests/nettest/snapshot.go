@@ -162,7 +162,7 @@ func (v *view) neighbours() []string {
 func settings() []string {
 	var lines []string
 	for _, pattern := range []string{
-		"ipv4/ip_forward", "ipv4/conf/*/forwarding", "ipv6/conf/*/forwarding",
+		"ipv4/ip_forward", "ipv4/ip_local_port_range", "ipv4/ip_local_reserved_ports", "ipv4/conf/*/forwarding", "ipv6/conf/*/forwarding",
 		"ipv6/conf/*/accept_ra", "ipv6/conf/*/disable_ipv6", "ipv4/conf/*/rp_filter", "ipv4/conf/*/route_localnet",
 	} {
 		paths, _ := filepath.Glob("/proc/sys/net/" + pattern)
