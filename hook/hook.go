@@ -178,6 +178,9 @@ func (a *app) createRuntime(ctx context.Context, state oci.State, o stageOptions
 		event = "was attached already"
 	}
 	attrs := []any{"interfaces", describe(result.Interfaces)}
+	if ports := describePorts(result.Interfaces); ports != "" {
+		attrs = append(attrs, "published", ports)
+	}
 	if len(result.Joined) > 0 {
 		attrs = append(attrs, "joined", join(result.Joined))
 	}
@@ -264,6 +267,17 @@ func describe(interfaces []plan.Interface) string {
 	var words []string
 	for _, i := range interfaces {
 		words = append(words, fmt.Sprintf("%s:%s:%v:%s", i.Name, i.Network, i.Addresses, i.MAC))
+	}
+	return strings.Join(words, " ")
+}
+
+// describePorts are the ports and whole addresses that go to interfaces, "" for none.
+func describePorts(interfaces []plan.Interface) string {
+	var words []string
+	for _, i := range interfaces {
+		if len(i.Publish)+len(i.DNAT) > 0 {
+			words = append(words, i.Name+":"+published(i))
+		}
 	}
 	return strings.Join(words, " ")
 }

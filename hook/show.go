@@ -25,7 +25,7 @@ network namespace share has a line for each of them.`,
 			if a.json {
 				return a.printJSON(views(records))
 			}
-			return a.printTable([]string{"CONTAINER", "NAME", "INTERFACE", "NETWORK", "ADDRESSES", "MAC", "STATE"}, rows(records))
+			return a.printTable([]string{"CONTAINER", "NAME", "INTERFACE", "NETWORK", "ADDRESSES", "MAC", "STATE", "PORTS"}, rows(records))
 		},
 	}
 }
@@ -41,6 +41,7 @@ func rows(records []store.Record) [][]string {
 		for _, i := range interfaces {
 			table = append(table, []string{
 				short(rec.Container), workload(rec), i.Name, cmp.Or(i.Network, "-"), addresses(i), i.MAC.String(), state,
+				published(i),
 			})
 		}
 	}
@@ -50,7 +51,7 @@ func rows(records []store.Record) [][]string {
 		}
 		add(rec, rec.Interfaces, stateOf(rec))
 		if len(rec.Joined)+len(rec.Interfaces) == 0 {
-			table = append(table, []string{short(rec.Container), workload(rec), "-", "-", "-", "-", stateOf(rec)})
+			table = append(table, []string{short(rec.Container), workload(rec), "-", "-", "-", "-", stateOf(rec), "-"})
 		}
 	}
 	return table
@@ -174,5 +175,11 @@ func (a *app) printInterfaces(interfaces []plan.Interface) {
 			fmt.Fprintf(a.stdout, ", default via %s", join(i.Gateways))
 		}
 		fmt.Fprintln(a.stdout)
+		for _, p := range i.Publish {
+			fmt.Fprintf(a.stdout, "%-12spublishes %s\n", "", p)
+		}
+		for _, t := range i.DNAT {
+			fmt.Fprintf(a.stdout, "%-12sall of %s\n", "", t)
+		}
 	}
 }
