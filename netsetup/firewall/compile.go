@@ -31,9 +31,14 @@ type model struct {
 // maxComment is what nft(8) shows of a comment (NFTNL_UDATA_COMMENT_MAXLEN), with its zero byte.
 const maxComment = 128
 
+// maxPorts is how many ports one record may publish: all that there are. The policy allows fewer.
+const maxPorts = 1 << 16
+
 // compiler collects elements by place. Of two that are at the same place the later one wins.
 type compiler struct {
-	record   string
+	record string
+	// ports is how many the record publishes.
+	ports    int
 	at       map[place]element
 	bridges  map[string]plan.Rules
 	chains   map[string]chain
@@ -45,7 +50,7 @@ type compiler struct {
 func compile(all []plan.AddRules) (model, error) {
 	c := &compiler{at: map[place]element{}, bridges: map[string]plan.Rules{}, chains: map[string]chain{}}
 	for _, a := range all {
-		c.record = a.Record
+		c.record, c.ports = a.Record, 0
 		if a.Record == "" || len(a.Record) >= maxComment || strings.ContainsRune(a.Record, 0) {
 			c.fail("a record's id of %d bytes cannot be a comment", len(a.Record))
 		}
@@ -144,7 +149,10 @@ func (c *compiler) publish(p plan.Publish, gate plan.Gate) {
 	case p.Count < 1 || p.Count > math.MaxUint16 || p.Host == 0 || p.To.Port() == 0 ||
 		int(p.Host)+last > math.MaxUint16 || int(p.To.Port())+last > math.MaxUint16:
 		c.fail("ports %d and %d cannot be the first of %d", p.Host, p.To.Port(), p.Count)
+	case c.ports+p.Count > maxPorts:
+		c.fail("it publishes more than %d ports", maxPorts)
 	default:
+		c.ports += p.Count
 		for i := range uint16(p.Count) {
 			hostPort, toPort := port(p.Host+i), port(p.To.Port()+i)
 			value := concat(address(to), toPort)
