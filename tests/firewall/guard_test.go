@@ -3,6 +3,7 @@
 package firewall_test
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -111,10 +113,7 @@ func check(t *testing.T, err error) {
 func hosted(t *testing.T, n *nettest.Net) *firewall.Conn {
 	t.Helper()
 	c := dial(t, n.Host)
-	t.Cleanup(func() {
-		nft(t, n.Host, "delete", "table", "inet", "lanhook")
-		nft(t, n.Host, "delete", "table", "bridge", "lanhook")
-	})
+	t.Cleanup(func() { check(t, c.Release()) })
 	return c
 }
 
@@ -216,7 +215,7 @@ func TestSpoofTeachesNoBridge(t *testing.T) {
 		})
 		return found
 	}
-	check(t, conn.Renew(nil))
+	check(t, conn.Renew([]plan.AddRules{record("recordtwo2")}))
 	if !learned(1) {
 		t.Error("an unguarded port teaches the bridge nothing, so this test shows nothing")
 	}
@@ -256,6 +255,74 @@ func TestRateOfSender(t *testing.T) {
 	check(t, conn.Add(all[0]))
 	if got := arrives(one, three); got > far {
 		t.Errorf("%d bytes arrived at once after the rate was added twice", got)
+	}
+}
+
+// What is said of ports is kept, compared and taken back like everything else.
+func TestPortsOfBridge(t *testing.T) {
+	nettest.Need(t, nettest.NFT)
+	n := nettest.New(t)
+	conn := hosted(t, n)
+	port := func(name string, last byte) plan.Rules {
+		return plan.Rules{
+			Bridge: bridgeName, Port: name, Spoof: true, MAC: plan.MAC{2, 0x30, 0, 0, 1, last}, Out: slow(),
+			Addresses: []netip.Addr{netip.AddrFrom4([4]byte{172, 30, 0, last})},
+		}
+	}
+	one, two := record("recordone1", port("lhone", 1)), record("recordtwo2", port("lhtwo", 2))
+	both := []plan.AddRules{one, two}
+	same := func(t *testing.T, all []plan.AddRules, want ...string) {
+		t.Helper()
+		got, err := conn.Drift(all)
+		check(t, err)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("drift (-want +got):\n%s", diff)
+		}
+	}
+
+	plain := record("recordone1", plan.Rules{Bridge: bridgeName, Port: "lhone", Addresses: one.Of[0].Addresses})
+	check(t, conn.Renew([]plan.AddRules{plain}))
+	if list := nft(t, n.Host, "list", "tables"); strings.Contains(list, "bridge") {
+		t.Errorf("tables for nothing:\n%s", list)
+	}
+	var stale *firewall.StaleError
+	if err := conn.Add(two); !errors.As(err, &stale) {
+		t.Errorf("error %v, want that the tables are stale", err)
+	}
+	check(t, conn.Renew([]plan.AddRules{one}))
+	same(t, []plan.AddRules{one})
+	check(t, conn.Add(two))
+	same(t, both)
+	fresh := nft(t, n.Host, "list", "table", "bridge", "lanhook")
+	check(t, conn.Delete(plan.DelRules(two)))
+	same(t, []plan.AddRules{one})
+	check(t, conn.Delete(plan.DelRules(two)))
+	check(t, conn.Renew(both))
+	if again := nft(t, n.Host, "list", "table", "bridge", "lanhook"); again != fresh {
+		t.Errorf("renewed, the table is\n%s\nand was\n%s", again, fresh)
+	}
+
+	nft(t, n.Host, "delete element bridge lanhook macs { lhtwo . 02:30:00:00:01:02 }")
+	nft(t, n.Host, "add element bridge lanhook source4 { lhone . 172.30.0.77 }")
+	nft(t, n.Host, "flush chain bridge lanhook rate_lhone")
+	nft(t, n.Host, "flush chain bridge lanhook guard_join")
+	same(t, both,
+		"rule 1 of chain guard_join of table bridge lanhook is missing",
+		"rule 2 of chain guard_join of table bridge lanhook is missing",
+		"rule 1 of chain rate_lhone of table bridge lanhook is missing",
+		"element lhtwo . 02:30:00:00:01:02 of set macs of record recordtwo2 is missing",
+		"element lhone . 172.30.0.77 of set source4 is nobody's",
+	)
+	check(t, conn.Renew(both))
+	same(t, both)
+	check(t, conn.Renew([]plan.AddRules{plain}))
+	if list := nft(t, n.Host, "list", "tables"); strings.Contains(list, "bridge") {
+		t.Errorf("tables for nothing:\n%s", list)
+	}
+	broken := one
+	broken.Of = []plan.Rules{{Bridge: bridgeName, Port: "lhone", Spoof: true}}
+	if err := conn.Add(broken); err == nil {
+		t.Error("a port is guarded without a MAC address")
 	}
 }
 

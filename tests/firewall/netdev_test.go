@@ -208,3 +208,21 @@ func TestRateOfReceiver(t *testing.T) {
 		t.Errorf("%d datagrams of %d arrived when the rate was gone", got, all)
 	}
 }
+
+func BenchmarkGuard(b *testing.B) {
+	nettest.Need(b, nettest.NFT)
+	n := nettest.New(b)
+	c := dial(b, n.Host)
+	guard := plan.AddGuard{
+		Table: "lhbench", If: nettest.Parent, Spoof: true, MAC: plan.MAC{2, 0, 0, 0, 0, 1}, In: slow(),
+		Addresses: []netip.Addr{addr("172.30.0.2"), addr("fd30::2")},
+	}
+	for b.Loop() {
+		if err := c.Guard(guard); err != nil {
+			b.Fatal(err)
+		}
+		if err := c.Unguard(plan.DelGuard{Table: guard.Table}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
