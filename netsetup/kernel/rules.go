@@ -131,3 +131,20 @@ func (k *Kernel) inside(what string, undo func(*Namespace) error) error {
 	}
 	return errors.Join(failed(undo(ns), "%s", what), ns.Close())
 }
+
+// ForwardDrop lists chains of others on the host that drop what is forwarded unless a rule of theirs lets it pass. What
+// could be found is returned along with an error, if some could not be read.
+func (h *Host) ForwardDrop() ([]string, error) {
+	var list, old []string
+	err := h.filter(func(c *firewall.Conn) error {
+		var err error
+		list, err = c.ForwardDrop()
+		return err
+	})
+	legacyErr := h.do(func() error {
+		var err error
+		old, err = firewall.LegacyForwardDrop()
+		return err
+	})
+	return append(list, old...), errors.Join(err, legacyErr)
+}
