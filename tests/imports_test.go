@@ -33,7 +33,7 @@ func folders() []folder {
 		{path: "policy", imports: []string{"policy/request", "netsetup/ipam"}, portable: true},
 		{path: "netsetup/plan", imports: []string{"policy", "policy/request", "netsetup/ipam"}, portable: true},
 		{path: "netsetup/apply", imports: []string{"netsetup/plan"}, tests: []string{"policy", "policy/request"}},
-		{path: "netsetup/firewall", imports: []string{"netsetup/plan", "policy/request"}},
+		{path: "netsetup/firewall", imports: []string{"netsetup/plan", "policy/request"}, tests: []string{"policy"}},
 		{path: "netsetup/process"},
 		{
 			path:    "netsetup/kernel",

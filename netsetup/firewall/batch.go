@@ -7,11 +7,20 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
-	"github.com/google/nftables/userdata"
 )
 
 // batch is a transaction in the making.
-type batch struct{ nft *nftables.Conn }
+type batch struct {
+	nft *nftables.Conn
+	// err is the first message that could not be made. Then nothing is sent.
+	err error
+}
+
+func (b *batch) note(err error) {
+	if b.err == nil {
+		b.err = err
+	}
+}
 
 // maxElements is how many bytes of elements go into one message. An attribute of netlink holds 64 KiB, its length being
 // 16 bits, and the library does not look.
@@ -31,37 +40,27 @@ func (b *batch) chain(t table, c chain) {
 // rules adds a chain's rules to what is in it.
 func (b *batch) rules(t table, c chain) {
 	for _, r := range c.rules {
-		b.nft.AddRule(&nftables.Rule{Table: t.ref(), Chain: t.chainRef(c), Exprs: r.exprs, UserData: r.userData()})
+		b.nft.AddRule(&nftables.Rule{Table: t.ref(), Chain: t.chainRef(c), Exprs: r.exprs})
 	}
-}
-
-// userData is nil for a rule without a comment.
-func (r rule) userData() []byte {
-	if r.comment == "" {
-		return nil
-	}
-	return userdata.AppendString(nil, userdata.TypeComment, r.comment)
 }
 
 // set makes a set unless it is there. One that is there with other types is EEXIST since Linux 6.1.
 func (b *batch) set(t table, s set) {
-	// The only errors are about sets without a name, and about sizes that the library itself has set.
-	_ = b.nft.AddSet(t.setRef(s), nil)
+	b.note(b.nft.AddSet(t.setRef(s), nil))
 }
 
 // add adds elements, in messages for each set. Elements that are there with the same value stay as they are; with another
 // value it is EEXIST.
 func (b *batch) add(elements []element) {
 	for _, some := range messages(elements) {
-		// The only error is about sets without a name.
-		_ = b.nft.SetAddElements(some[0].ref(), wire(some))
+		b.note(b.nft.SetAddElements(some[0].ref(), wire(some)))
 	}
 }
 
 // remove deletes elements. One that is not there is ENOENT.
 func (b *batch) remove(elements []element) {
 	for _, some := range messages(elements) {
-		_ = b.nft.SetDeleteElements(some[0].ref(), wire(some))
+		b.note(b.nft.SetDeleteElements(some[0].ref(), wire(some)))
 	}
 }
 

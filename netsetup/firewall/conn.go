@@ -31,6 +31,8 @@ type Conn struct {
 	nft *nftables.Conn
 	// socket is nft's own.
 	socket *netlink.Conn
+	// broken is set when a message could not be made. The library has no way to forget those before it.
+	broken error
 }
 
 // Dial opens a socket to nftables in the calling thread's network namespace.
@@ -79,11 +81,18 @@ func (c *Conn) Close() error {
 func (c *Conn) commit(what string, build func(b *batch)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var err error
+	err := c.broken
 	for range maxTries {
-		build(&batch{nft: c.nft})
-		if err = c.flush(); !again(err) {
+		if err != nil && !again(err) {
 			break
+		}
+		b := &batch{nft: c.nft}
+		if build(b); b.err != nil {
+			c.broken = b.err
+			return failed(b.err, "%s", what)
+		}
+		if err = c.flush(); err == nil {
+			return nil
 		}
 	}
 	return failed(err, "%s", what)
@@ -112,9 +121,9 @@ func (c *Conn) drain() error {
 	var buffer [1]byte
 	err = raw.Control(func(fd uintptr) {
 		for {
-			_, _, err := unix.Recvfrom(int(fd), buffer[:], unix.MSG_DONTWAIT)
+			_, _, end := unix.Recvfrom(int(fd), buffer[:], unix.MSG_DONTWAIT)
 			// ENOBUFS tells once that something was lost.
-			if err != nil && !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.ENOBUFS) {
+			if end != nil && !errors.Is(end, unix.EINTR) && !errors.Is(end, unix.ENOBUFS) {
 				return
 			}
 		}

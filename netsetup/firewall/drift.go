@@ -24,8 +24,8 @@ func (c *Conn) Drift(all []plan.AddRules) ([]string, error) {
 	err = c.read(func() error {
 		d.lines = nil
 		for _, t := range tables() {
-			if err := d.table(t); err != nil {
-				return err
+			if problem := d.table(t); problem != nil {
+				return problem
 			}
 		}
 		return nil

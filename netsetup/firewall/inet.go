@@ -42,7 +42,8 @@ func inetTable() table {
 		chains: []chain{
 			{name: chainAdmin},
 			loopbackChain(), preroutingChain(), outputChain(), publishChain(), postroutingChain(), forwardChain(),
-			natChain(), routedChain(), {name: chainClosed, rules: []rule{say(drop())}},
+			natChain(), routedChain(),
+			{name: chainClosed, rules: []rule{say(drop())}},
 		},
 	}
 }

@@ -22,19 +22,13 @@ func say(parts ...[]expr.Any) rule {
 	return r
 }
 
-// because gives a rule a comment.
-func (r rule) because(comment string) rule {
-	r.comment = comment
-	return r
-}
-
 // register is the number of the 32 bit word of the register file, as the kernel names it: four words are one register of
 // 16 bytes, numbered from 1, and a word that begins none is numbered from 8.
-func register(word int) uint32 {
+func register(word uint32) uint32 {
 	if word%4 == 0 {
-		return uint32(unix.NFT_REG_1 + word/4)
+		return unix.NFT_REG_1 + word/4
 	}
-	return uint32(unix.NFT_REG32_00 + word)
+	return unix.NFT_REG32_00 + word
 }
 
 // load is something of a packet that goes into a register.
@@ -42,13 +36,13 @@ type load struct {
 	// expr makes the expression for a register.
 	expr func(register uint32) expr.Any
 	// words is how many words it takes.
-	words int
+	words uint32
 }
 
 // fields loads into registers in a row.
 func fields(loads ...load) []expr.Any {
 	var list []expr.Any
-	word := 0
+	word := uint32(0)
 	for _, l := range loads {
 		list = append(list, l.expr(register(word)))
 		word += l.words
@@ -56,14 +50,14 @@ func fields(loads ...load) []expr.Any {
 	return list
 }
 
-func meta(key expr.MetaKey, words int) load {
+func meta(key expr.MetaKey, words uint32) load {
 	return load{func(r uint32) expr.Any { return &expr.Meta{Key: key, Register: r} }, words}
 }
 
 func payload(base expr.PayloadBase, offset, size uint32) load {
 	return load{func(r uint32) expr.Any {
 		return &expr.Payload{DestRegister: r, Base: base, Offset: offset, Len: size}
-	}, int(size+align-1) / align}
+	}, (size + align - 1) / align}
 }
 
 func iifname() load { return meta(expr.MetaKeyIIFNAME, nameSize/align) }
@@ -124,7 +118,7 @@ func (v version) is(addr string, what load) []expr.Any {
 
 func and(mask []byte) expr.Any {
 	return &expr.Bitwise{
-		SourceRegister: register(0), DestRegister: register(0), Len: uint32(len(mask)),
+		SourceRegister: register(0), DestRegister: register(0), Len: uint32(len(mask)), //nolint:gosec // G115: an address at most
 		Mask: mask, Xor: make([]byte, len(mask)),
 	}
 }
@@ -145,7 +139,7 @@ func vmap(name string, loads ...load) []expr.Any {
 func (v version) dnatTo(name string, ports bool, loads ...load) []expr.Any {
 	nat := &expr.NAT{Type: expr.NATTypeDestNAT}
 	if ports {
-		nat.RegProtoMin = register(int(v.size / align))
+		nat.RegProtoMin = register(v.size / align)
 		nat.RegProtoMax, nat.Specified = nat.RegProtoMin, true
 	}
 	return v.nat(nat, name, loads)

@@ -171,12 +171,12 @@ func attribute(kind uint16, name string) netlink.Attribute {
 }
 
 // dump asks for a list.
-func (c *Conn) dump(kind int, family nftables.TableFamily, filter ...netlink.Attribute) ([]netlink.Message, error) {
+func (c *Conn) dump(kind netlink.HeaderType, family nftables.TableFamily, filter ...netlink.Attribute) ([]netlink.Message, error) {
 	return c.ask(kind, netlink.Dump, family, filter...)
 }
 
 func (c *Conn) ask(
-	kind int, flags netlink.HeaderFlags, family nftables.TableFamily, filter ...netlink.Attribute,
+	kind netlink.HeaderType, flags netlink.HeaderFlags, family nftables.TableFamily, filter ...netlink.Attribute,
 ) ([]netlink.Message, error) {
 	data, err := netlink.MarshalAttributes(filter)
 	if err != nil {
@@ -184,7 +184,7 @@ func (c *Conn) ask(
 	}
 	messages, err := c.socket.Execute(netlink.Message{
 		Header: netlink.Header{
-			Type: netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | kind), Flags: netlink.Request | flags,
+			Type: unix.NFNL_SUBSYS_NFTABLES<<8 | kind, Flags: netlink.Request | flags,
 		},
 		Data: append([]byte{byte(family), unix.NFNETLINK_V0, 0, 0}, data...),
 	})
@@ -305,16 +305,16 @@ func verdictChain(raw []byte) string {
 		return "?"
 	}
 	list.ByteOrder = binary.BigEndian
-	kind, name := int32(0), ""
+	kind, name := uint32(0), ""
 	for list.Next() {
 		switch list.Type() {
 		case unix.NFTA_VERDICT_CODE:
-			kind = int32(list.Uint32())
+			kind = list.Uint32()
 		case unix.NFTA_VERDICT_CHAIN:
 			name = list.String()
 		}
 	}
-	if list.Err() != nil || kind != int32(expr.VerdictGoto) {
+	if list.Err() != nil || int32(kind) != int32(expr.VerdictGoto) {
 		return fmt.Sprintf("verdict %d", kind)
 	}
 	return name

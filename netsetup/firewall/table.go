@@ -63,11 +63,7 @@ type hook struct {
 }
 
 // rule is a list of expressions, which end with the first that does not match.
-type rule struct {
-	exprs []expr.Any
-	// comment is for who lists it.
-	comment string
-}
+type rule struct{ exprs []expr.Any }
 
 // chainRef is how messages name a chain and say what it is.
 func (t table) chainRef(c chain) *nftables.Chain {

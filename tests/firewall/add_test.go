@@ -25,7 +25,7 @@ func TestAdd(t *testing.T) {
 		if err := c.Add(b); err != nil {
 			t.Fatal(err)
 		}
-		same(t, c, a, b)
+		asRecorded(t, c, a, b)
 	}
 	got := nft(t, h, "list ruleset")
 	renew(t, c, a, b)
@@ -35,7 +35,7 @@ func TestAdd(t *testing.T) {
 	if err := c.Delete(plan.DelRules(b)); err != nil {
 		t.Fatal(err)
 	}
-	same(t, c, a)
+	asRecorded(t, c, a)
 	release(t, c)
 }
 
@@ -93,7 +93,7 @@ func TestAddChangesBridge(t *testing.T) {
 			if err := c.Add(b); err != nil {
 				t.Fatal(err)
 			}
-			same(t, c, a, b)
+			asRecorded(t, c, a, b)
 		}
 	}
 	release(t, c)
@@ -131,7 +131,7 @@ func TestDelete(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			same(t, c, test.left...)
+			asRecorded(t, c, test.left...)
 		})
 	}
 	for _, damage := range []string{
@@ -205,6 +205,6 @@ func TestConcurrent(t *testing.T) {
 		})
 	}
 	wait.Wait()
-	same(t, c, append(want, base)...)
+	asRecorded(t, c, append(want, base)...)
 	release(t, c)
 }

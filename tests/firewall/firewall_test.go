@@ -49,16 +49,16 @@ func host(t testing.TB) (*nettest.Space, *firewall.Conn) {
 	return n.Host, c
 }
 
-// nft runs nft(8) in a namespace, with one command in nft's language.
-func nft(t testing.TB, in *nettest.Space, command string) string {
+// nft runs nft(8) in a namespace. It puts words together to one command.
+func nft(t testing.TB, in *nettest.Space, words ...string) string {
 	t.Helper()
 	var (
 		out []byte
 		err error
 	)
-	in.Do(t, func() { out, err = exec.Command("nft", command).CombinedOutput() })
+	in.Do(t, func() { out, err = exec.Command("nft", words...).CombinedOutput() })
 	if err != nil {
-		t.Fatalf("nft %s: %v: %s", command, err, out)
+		t.Fatalf("nft %s: %v: %s", strings.Join(words, " "), err, out)
 	}
 	return string(out)
 }
@@ -81,11 +81,11 @@ func renew(t testing.TB, c *firewall.Conn, all ...plan.AddRules) {
 	if err := c.Renew(all); err != nil {
 		t.Fatal(err)
 	}
-	same(t, c, all...)
+	asRecorded(t, c, all...)
 }
 
-// same fails the test when there is a difference between the kernel and the records.
-func same(t testing.TB, c *firewall.Conn, all ...plan.AddRules) {
+// asRecorded fails the test when there is a difference between the kernel and the records.
+func asRecorded(t testing.TB, c *firewall.Conn, all ...plan.AddRules) {
 	t.Helper()
 	if d := drift(t, c, all...); len(d) > 0 {
 		t.Errorf("the kernel differs:\n%s", strings.Join(d, "\n"))
