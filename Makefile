@@ -156,8 +156,9 @@ fmt: bin/tools/golangci-lint bin/tools/shfmt ## format Go files and shell script
 fix: fmt ## let the linters mend what they can by themselves
 	@bin/tools/golangci-lint run --config .ci/golangci.yml --fix ./...
 
-generate: ## write the tables of docs/ from the code
+generate: ## write the tables of docs/ from the code; as root, docs/firewall.md too
 	@go test -count=1 -run Docs ./policy/... ./shim/config -update
+	@[ "$$(id -u)" -ne 0 ] || go test -count=1 -run Docs ./tests/firewall -update
 
 clean: ## remove what was built
 	rm -rf bin
