@@ -24,28 +24,36 @@ func (c *Conn) Guard(s plan.AddGuard) error {
 	if err != nil {
 		return err
 	}
+	err = c.makeGuard(t, elements, false)
+	if errors.Is(err, unix.EEXIST) {
+		// Only when a step is done again: a transaction that takes a table away first waits for the kernel, some milliseconds.
+		err = c.makeGuard(t, elements, true)
+	}
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return unguarded(s, err)
+	}
+	return err
+}
+
+func (c *Conn) makeGuard(t table, elements map[string][]nftables.SetElement, again bool) error {
 	var failure error
-	err = c.commit("guard link "+s.If, func(b *batch) {
-		b.table(t)
-		b.nft.DelTable(t.ref())
-		b.table(t)
+	err := c.commit("guard a link by table "+t.name, func(b *batch) {
+		if again {
+			b.table(t)
+			b.nft.DelTable(t.ref())
+		}
+		b.nft.CreateTable(t.ref())
 		for _, own := range t.sets {
 			failure = errors.Join(failure, b.nft.AddSet(t.setRef(own), elements[own.name]))
 		}
 		for _, made := range t.chains {
-			b.chain(t, made)
+			b.nft.AddChain(t.chainRef(made))
 		}
 		for _, made := range t.chains {
 			b.rules(t, made)
 		}
 	})
-	switch {
-	case failure != nil:
-		return failure
-	case errors.Is(err, unix.EOPNOTSUPP):
-		return unguarded(s, err)
-	}
-	return err
+	return errors.Join(failure, err)
 }
 
 // unguarded says what a kernel lacks that knows no such table or no such hook.
