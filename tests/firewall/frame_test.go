@@ -107,15 +107,15 @@ func (c *cable) passesBy(t *testing.T, send func(t *testing.T, frame []byte), fr
 		switch got := buffer[:n]; {
 		case bytes.Contains(got, mark("marker")):
 			return seen
-		case same(got, frame):
+		case isFrame(got, frame):
 			seen = true
 		}
 	}
 }
 
-// same says whether a frame that was received is the one that was sent: a tag is taken off it by then, and what stands
+// isFrame says whether a frame that was received is the one that was sent: a tag is taken off it by then, and what stands
 // behind the length of its IP packet.
-func same(got, sent []byte) bool {
+func isFrame(got, sent []byte) bool {
 	return bytes.Contains(got, mark("frame")) || len(got) >= 28 && (bytes.HasPrefix(sent, got) || bytes.HasPrefix(got, sent))
 }
 

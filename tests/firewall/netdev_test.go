@@ -151,25 +151,25 @@ func TestGuardAgain(t *testing.T) {
 	one := child(t, n, "one", 11)
 	one.Remember(t)
 	conn := one.inside(t)
-	nft(t, one.Space, "add table netdev theirs { chain c { type filter hook ingress device eth0 priority 0; counter; }; }")
-	theirs := nft(t, one.Space, "-s", "list", "table", "netdev", "theirs")
+	nft(t, one.Space, "add table netdev theirs { chain c { type filter hook ingress device eth0 priority 0; }; }")
+	theirs := nft(t, one.Space, "list table netdev theirs")
 	check(t, conn.Guard(one.guard()))
-	first := nft(t, one.Space, "list", "ruleset")
+	first := nft(t, one.Space, "list ruleset")
 	changed := one.guard()
 	changed.In = slow()
 	check(t, conn.Guard(changed))
-	if now := nft(t, one.Space, "list", "ruleset"); !strings.Contains(now, "limit rate over") {
+	if now := nft(t, one.Space, "list ruleset"); !strings.Contains(now, "limit rate over") {
 		t.Errorf("no limit in:\n%s", now)
 	}
 	check(t, conn.Guard(one.guard()))
-	if again := nft(t, one.Space, "list", "ruleset"); again != first {
+	if again := nft(t, one.Space, "list ruleset"); again != first {
 		t.Errorf("the second time the rules are\n%s\nand were\n%s", again, first)
 	}
 	check(t, conn.Unguard(one.unguard()))
-	if got := nft(t, one.Space, "-s", "list", "ruleset"); got != theirs {
+	if got := nft(t, one.Space, "list ruleset"); got != theirs {
 		t.Errorf("what is left is\n%s\nwant\n%s", got, theirs)
 	}
-	nft(t, one.Space, "delete", "table", "netdev", "theirs")
+	nft(t, one.Space, "delete table netdev theirs")
 	for name, broken := range map[string]plan.AddGuard{
 		"no name":        {Table: "lhone", Spoof: true, MAC: one.mac},
 		"no table":       {If: "eth0", Spoof: true, MAC: one.mac},
