@@ -18,7 +18,9 @@ const beforeNetdev = -300
 // Guard makes the table of a container's own link anew, in one transaction; c was dialled in the container's namespace.
 // Without an egress hook in the kernel, a guard against foreign addresses is an [Error] that says so.
 //
-// The table holds against processes that have no CAP_NET_ADMIN in their network namespace.
+// The table does not hold against processes with CAP_NET_ADMIN in the container's network namespace, which may remove it, nor
+// does its spoof check against those with CAP_NET_RAW on a kernel with CONFIG_XDP_SOCKETS: what an AF_XDP socket sends passes
+// no hook and no queue (net/xdp/xsk.c, xsk_generic_xmit). The table bridge, on the host, holds against both.
 func (c *Conn) Guard(s plan.AddGuard) error {
 	t, elements, err := guardTable(s)
 	if err != nil {
