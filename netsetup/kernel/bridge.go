@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -23,7 +24,7 @@ func (h *Host) ensureBridge(s plan.EnsureBridge) error {
 		nl.NewIfInfomsg(unix.AF_UNSPEC),
 		text(unix.IFLA_IFNAME, s.Name),
 		number(unix.IFLA_GROUP, plan.Group),
-		nest(unix.IFLA_LINKINFO, text(unix.IFLA_INFO_KIND, kindBridge)),
+		nest(unix.IFLA_LINKINFO, text(unix.IFLA_INFO_KIND, kindBridge), nest(unix.IFLA_INFO_DATA, noLocalLearning())),
 	}
 	if len(s.MAC) > 0 {
 		parts = append(parts, nl.NewRtAttr(unix.IFLA_ADDRESS, s.MAC))
@@ -57,6 +58,16 @@ func (h *Host) ensureBridge(s plan.EnsureBridge) error {
 		return err
 	}
 	return h.finishBridge(b, s, settingsOf(s, has))
+}
+
+// noLocalLearning keeps a bridge from learning senders from frames to the reserved addresses, such as LLDP's. Those pass no
+// hook of the firewall, so that a container behind a guarded port could take another's frames with them
+// (net/bridge/br_input.c, br_handle_frame). A kernel before 4.20 does not know the option and passes over it.
+func noLocalLearning() *nl.RtAttr {
+	// A struct br_boolopt_multi: values, then the options that they are for. BR_BOOLOPT_NO_LL_LEARN is 0, see linux/if_bridge.h.
+	const noLinkLocalLearning = 1 << 0
+	option := binary.NativeEndian.AppendUint32(nil, noLinkLocalLearning)
+	return nl.NewRtAttr(unix.IFLA_BR_MULTI_BOOLOPT, binary.NativeEndian.AppendUint32(option, noLinkLocalLearning))
 }
 
 // settingsOf are the settings of IPv4 that a bridge needs and has not got, in the form of a link's message. Answers to
