@@ -25,7 +25,9 @@ func TestBridgeLearnsNothingFromReservedAddresses(t *testing.T) {
 	run(t, k, bridge(), veth(1), plan.SetLink{From: veth(1).Peer, Name: "eth0"}, foreign, plan.SetLink{From: foreign.Peer, Name: "eth1"})
 	learns := func(link, port string, to byte) bool {
 		other := plan.MAC{2, 0x99, 0, 0, 0, to}
-		c.Do(t, func() { sendFrame(t, link, slices.Concat([]byte{1, 0x80, 0xc2, 0, 0, to}, other, []byte{0x88, 0xcc}, make([]byte, 46))) })
+		c.Do(t, func() {
+			sendFrame(t, link, slices.Concat([]byte{1, 0x80, 0xc2, 0, 0, to}, other, []byte{0x88, 0xcc}, make([]byte, 46)))
+		})
 		found := false
 		n.Host.Do(t, func() {
 			l, err := netlink.LinkByName(port)
