@@ -127,7 +127,7 @@ func (l legacy) drops() (bool, error) {
 	}
 	entries := make([]byte, legacyHead+size)
 	copy(entries, "filter")
-	binary.NativeEndian.PutUint32(entries[32:], uint32(size)) //nolint:gosec // G115: checked above
+	binary.NativeEndian.PutUint32(entries[32:], uint32(size))
 	if err := getsockopt(fd, l.level, legacyEntries, entries); err != nil {
 		return false, err
 	}

@@ -192,9 +192,9 @@ func (h *Host) releaseBridge(s plan.ReleaseBridge) error {
 	}
 	ours := ok && b.Kind == kindBridge && b.Group == plan.Group
 	if ours {
-		ports, err := h.conn.links(number(unix.IFLA_MASTER, b.Index))
-		if err != nil {
-			return failed(err, "list ports of bridge %s", s.Name)
+		ports, portsErr := h.conn.links(number(unix.IFLA_MASTER, b.Index))
+		if portsErr != nil {
+			return failed(portsErr, "list ports of bridge %s", s.Name)
 		}
 		if len(ports) > 0 {
 			return nil

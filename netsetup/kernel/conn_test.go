@@ -5,11 +5,14 @@ package kernel
 import (
 	"bytes"
 	"encoding/binary"
+	"net/netip"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/lanhook/lanhook/policy/request"
 )
 
 // message is a header of zeros with attributes behind it, as the kernel sends it.
@@ -74,12 +77,26 @@ func FuzzParse(f *testing.F) {
 	f.Add(message(unix.SizeofIfInfomsg, text(unix.IFLA_IFNAME, "eth0"), nest(unix.IFLA_LINKINFO, text(unix.IFLA_INFO_KIND, "veth"))))
 	f.Add(message(unix.SizeofRtMsg, number(unix.RTA_OIF, 3), nl.NewRtAttr(unix.RTA_MULTIPATH, make([]byte, 8))))
 	f.Add(message(unix.SizeofRtMsg, nl.NewRtAttr(unix.RTA_MULTIPATH, make([]byte, 3))))
+	f.Add(message(nfHeaderSize,
+		nest(ctOriginal, nest(ctTupleIP, nl.NewRtAttr(2, []byte{10, 0, 0, 1})), nest(ctTupleProto, nl.NewRtAttr(ctProtoTo, []byte{0, 80})))))
+	f.Add(message(diagSize, nl.NewRtAttr(diagOnlyIPv6, nl.Uint8Attr(1))))
+	f.Add(message(0, nest(unix.IFLA_AF_SPEC, nest(unix.AF_INET, nl.NewRtAttr(inetConf, make([]byte, 128))))))
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		if s, err := parseLink(msg); err == nil && !bytes.Contains(msg, []byte(s.Name)) {
 			t.Errorf("name %q is not in the message", s.Name)
 		}
 		if r, _, err := parseRoute(msg); err == nil && r.Via.IsValid() && !bytes.Contains(msg, r.Via.AsSlice()) {
 			t.Errorf("gateway %s is not in the message", r.Via)
+		}
+		if e, err := parseEntry(msg); err == nil && e.to.IsValid() && !bytes.Contains(msg, e.to.AsSlice()) {
+			t.Errorf("address %s is not in the message", e.to)
+		}
+		s := socket{request.TCP, netip.IPv4Unspecified(), 80}
+		if h, ok := s.match(msg); ok && !bytes.Contains(msg, h.addr.AsSlice()) {
+			t.Errorf("address %s is not in the message", h.addr)
+		}
+		if c, err := parseConf(msg, unix.IFLA_AF_SPEC, unix.AF_INET, inetConf); err == nil && !bytes.Contains(msg, c) {
+			t.Errorf("settings %x are not in the message", c)
 		}
 		if _, err := parseNSID(msg); err == nil && len(msg) < 4 {
 			t.Error("a message without a header is accepted")

@@ -31,7 +31,7 @@ func (h *Host) publishFacts(facts *plan.Facts, queries []Query) error {
 			}
 			for i := range p.Count {
 				if p.Host != 0 {
-					sockets = append(sockets, socket{p.Protocol, p.Addr, p.Host + uint16(i)}) //nolint:gosec // G115: within a range
+					sockets = append(sockets, socket{p.Protocol, p.Addr, p.Host + uint16(i)})
 				}
 			}
 		}

@@ -52,11 +52,11 @@ func (h *Host) keepRouters() error {
 		if err != nil {
 			return err
 		}
-		conf, err := parseConf(msg[unix.SizeofIfInfomsg:], unix.IFLA_AF_SPEC, unix.AF_INET6, inet6Conf)
+		has, err := parseConf(msg[unix.SizeofIfInfomsg:], unix.IFLA_AF_SPEC, unix.AF_INET6, inet6Conf)
 		if err != nil {
 			return err
 		}
-		if conf.at(inet6AcceptRA) != 1 || conf.at(inet6Forwarding) != 0 {
+		if has.at(inet6AcceptRA) != 1 || has.at(inet6Forwarding) != 0 {
 			continue
 		}
 		err = h.set("net.ipv6.conf."+ifName+".accept_ra", link.Name, "2")

@@ -40,9 +40,9 @@ func (h *Host) Kernel(ns *Namespace) *Kernel {
 }
 
 // KernelByID carries out steps that undo, for a container whose namespace the host knows as id, without going into it:
-// by the time of an undo no path may lead there any more. Only [plan.DelRoute] and [plan.DelGuard] need a socket inside, for
-// which open is called; what it opens is closed again after the step. With id -1, or that of a namespace which has ended, there is
-// nothing left to undo in the container, and steps for it succeed.
+// by the time of an undo no path may lead there any more. Only [plan.DelRoute] and [plan.DelGuard] need a socket inside,
+// for which open is called; what it opens is closed again after the step. With id -1, or that of a namespace which has
+// ended, there is nothing left to undo in the container, and steps for it succeed.
 func (h *Host) KernelByID(id int, open func() (*Namespace, error)) *Kernel {
 	return &Kernel{host: h, nsid: nsid(id), open: open, ports: map[string]port{}} //nolint:gosec // G115: from NSID
 }
@@ -72,28 +72,36 @@ func (k *Kernel) Apply(ctx context.Context, step plan.Step) error {
 		return k.addRoute(s)
 	case plan.SetRate:
 		return k.setRate(s)
+	case plan.EnsureForwarding:
+		return k.host.ensureForwarding(s)
+	case plan.AddRules:
+		return k.addRules(ctx, s)
+	case plan.AddGuard:
+		return k.addGuard(s)
+	case plan.ReservePorts:
+		return k.host.reservePorts(ctx, s)
+	default:
+		return k.undo(ctx, step)
+	}
+}
+
+// undo carries out a step of the second group, see [plan.Step].
+func (k *Kernel) undo(ctx context.Context, step plan.Step) error {
+	switch s := step.(type) {
 	case plan.DelLink:
 		return k.delLink(s)
 	case plan.DelRoute:
 		return k.delRoute(s)
 	case plan.ReleaseBridge:
 		return k.host.releaseBridge(s)
-	case plan.EnsureForwarding:
-		return k.host.ensureForwarding(s)
-	case plan.AddRules:
-		return k.addRules(ctx, s)
 	case plan.DelRules:
 		return k.delRules(s)
 	case plan.ReleaseRules:
 		return k.host.releaseRules()
-	case plan.AddGuard:
-		return k.addGuard(s)
-	case plan.DelGuard:
-		return k.delGuard(s)
-	case plan.ReservePorts:
-		return k.host.reservePorts(ctx, s)
 	case plan.ReleasePorts:
 		return k.host.releasePorts(ctx, s)
+	case plan.DelGuard:
+		return k.delGuard(s)
 	default:
 		return fmt.Errorf("carry out step %q: there is no such kind of step", step)
 	}

@@ -27,26 +27,33 @@ const (
 // ephemeral are the ports that the host chooses from, and those of them that it leaves alone.
 func (h *Host) ephemeral() (from plan.Ports, reserved []plan.Ports, err error) {
 	err = h.do(func() error {
-		dir, err := h.proc.open(portFolder)
-		if err != nil {
-			return fmt.Errorf("open %s: %w", portFolder, err)
+		dir, openErr := h.proc.open(portFolder)
+		if openErr != nil {
+			return fmt.Errorf("open %s: %w", portFolder, openErr)
 		}
 		defer unix.Close(dir) //nolint:errcheck // nothing is written to a folder
-		raw, err := readAt(dir, ephemeralFile)
-		if err != nil {
-			return err
+		if from, err = readRange(dir); err == nil {
+			reserved, err = readReserved(dir)
 		}
-		words := strings.Fields(raw)
-		if len(words) != 2 {
-			return fmt.Errorf("read %s: %q is no range", ephemeralFile, raw)
-		}
-		if from, err = parsePorts(words[0] + "-" + words[1]); err != nil {
-			return fmt.Errorf("read %s: %w", ephemeralFile, err)
-		}
-		reserved, err = readReserved(dir)
 		return err
 	})
 	return from, reserved, err
+}
+
+func readRange(dir int) (plan.Ports, error) {
+	raw, err := readAt(dir, ephemeralFile)
+	if err != nil {
+		return plan.Ports{}, err
+	}
+	words := strings.Fields(raw)
+	if len(words) != 2 {
+		return plan.Ports{}, fmt.Errorf("read %s: %q is no range", ephemeralFile, raw)
+	}
+	r, err := parsePorts(words[0] + "-" + words[1])
+	if err != nil {
+		return plan.Ports{}, fmt.Errorf("read %s: %w", ephemeralFile, err)
+	}
+	return r, nil
 }
 
 // reservePorts adds ports to the host's list.
@@ -70,7 +77,7 @@ func (h *Host) changeReserved(ctx context.Context, change func(*portSet)) error 
 			return err
 		}
 		defer lock.close() //nolint:errcheck // nothing was written, and the lock ends
-		if err := lockFile(ctx, lock.fd); err != nil {
+		if err = lockFile(ctx, lock.fd); err != nil {
 			return fmt.Errorf("wait for the list of reserved ports: %w", err)
 		}
 		dir, err := h.proc.open(portFolder)

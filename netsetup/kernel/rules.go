@@ -136,15 +136,13 @@ func (k *Kernel) inside(what string, undo func(*Namespace) error) error {
 // could be found is returned along with an error, if some could not be read.
 func (h *Host) ForwardDrop() ([]string, error) {
 	var list, old []string
-	err := h.filter(func(c *firewall.Conn) error {
-		var err error
+	err := h.filter(func(c *firewall.Conn) (err error) {
 		list, err = c.ForwardDrop()
 		return err
 	})
-	legacyErr := h.do(func() error {
-		var err error
+	oldErr := h.do(func() (err error) {
 		old, err = firewall.LegacyForwardDrop()
 		return err
 	})
-	return append(list, old...), errors.Join(err, legacyErr)
+	return append(list, old...), errors.Join(err, oldErr)
 }

@@ -55,8 +55,10 @@ func TestForwardDrop(t *testing.T) {
 		command(t, n.Host, "nft delete table bridge theirs")
 	})
 	for _, c := range []struct{ program, want string }{
-		{"iptables-nft", "chain ip filter FORWARD"}, {"ip6tables-nft", "chain ip6 filter FORWARD"},
-		{"iptables-legacy", "iptables-legacy chain filter FORWARD"}, {"ip6tables-legacy", "ip6tables-legacy chain filter FORWARD"},
+		{"iptables-nft", "chain ip filter FORWARD"},
+		{"ip6tables-nft", "chain ip6 filter FORWARD"},
+		{"iptables-legacy", "iptables-legacy chain filter FORWARD"},
+		{"ip6tables-legacy", "ip6tables-legacy chain filter FORWARD"},
 	} {
 		t.Run(c.program, func(t *testing.T) {
 			if _, err := exec.LookPath(c.program); err != nil {

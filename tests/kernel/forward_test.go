@@ -27,6 +27,7 @@ func TestForwardingFacts(t *testing.T) {
 		nettest.AddAddress(t, nettest.Parent, prefix("10.77.0.2/24"))
 		nettest.AddAddress(t, nettest.Parent, prefix("fd77::2/64"))
 		nettest.WriteSysctl(t, "ipv4/ip_forward", "0")
+		nettest.WriteSysctl(t, "ipv6/conf/all/forwarding", "0")
 	})
 	n.Host.Remember(t)
 	look := func(t *testing.T, q kernel.Query) plan.Facts {

@@ -133,7 +133,8 @@ func TestListener(t *testing.T) {
 	}
 	t.Run("facts", func(t *testing.T) {
 		facts, err := h.Facts(t.Context(), nil, []kernel.Query{{Publish: []policy.Publish{
-			{Protocol: request.TCP, Addr: addr(any4), Host: 79, Count: 3}, {Protocol: request.UDP, Addr: addr("::1"), Host: 54, Count: 1},
+			{Protocol: request.TCP, Addr: addr(any4), Host: 79, Count: 3},
+			{Protocol: request.UDP, Addr: addr("::1"), Host: 54, Count: 1},
 			{Protocol: request.UDP, Addr: addr(any4), Count: 1},
 		}}})
 		want := []plan.Listener{
@@ -176,7 +177,8 @@ func TestNobodyListens(t *testing.T) {
 		unix.Close(accepted) // Who closes first waits.
 	})
 	c.Do(t, func() {
-		l, err := net.Listen("tcp4", "0.0.0.0:91")
+		lo(t)
+		l, err := net.Listen("tcp4", "127.0.0.1:91")
 		if err != nil {
 			t.Fatal(err)
 		}

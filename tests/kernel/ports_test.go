@@ -73,8 +73,10 @@ func TestReservedPorts(t *testing.T) {
 		},
 		"twice": {
 			steps: []plan.Step{
-				plan.ReservePorts{Ports: []uint16{40000}}, plan.ReservePorts{Ports: []uint16{40000}},
-				plan.ReleasePorts{Ports: []uint16{40000}}, plan.ReleasePorts{Ports: []uint16{40000}},
+				plan.ReservePorts{Ports: []uint16{40000}},
+				plan.ReservePorts{Ports: []uint16{40000}},
+				plan.ReleasePorts{Ports: []uint16{40000}},
+				plan.ReleasePorts{Ports: []uint16{40000}},
 			},
 			want: []string{"40000", "40000", "", ""},
 		},
@@ -187,6 +189,7 @@ func TestPortFacts(t *testing.T) {
 		nettest.WriteSysctl(t, "ipv4/ip_local_port_range", "40000 50000")
 		nettest.WriteSysctl(t, reserved, "41000-41005,42000\n")
 	})
+	n.Host.Remember(t)
 	facts, err := h.Facts(t.Context(), nil, []kernel.Query{{Publish: []policy.Publish{{
 		Protocol: request.TCP, Addr: addr("0.0.0.0"), Count: 1,
 	}}}})
@@ -201,5 +204,4 @@ func TestPortFacts(t *testing.T) {
 	if diff := cmp.Diff(want, facts, byText()); diff != "" {
 		t.Errorf("facts (-want +got):\n%s", diff)
 	}
-	n.Host.Do(t, func() { nettest.WriteSysctl(t, reserved, "\n") })
 }
