@@ -26,7 +26,7 @@ type flow struct {
 	answers, answered string
 }
 
-func (f flow) add(t *testing.T) {
+func (f flow) add(t testing.TB) {
 	t.Helper()
 	side := func(from, to string) *netlink.IPTuple {
 		a, b := netip.MustParseAddrPort(from), netip.MustParseAddrPort(to)
