@@ -4,14 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
-	"time"
 
-	"github.com/lanhook/lanhook/netsetup/apply"
 	"github.com/lanhook/lanhook/netsetup/ipam"
-	"github.com/lanhook/lanhook/netsetup/kernel"
-	"github.com/lanhook/lanhook/netsetup/plan"
 	"github.com/lanhook/lanhook/netsetup/store"
 	"github.com/lanhook/lanhook/policy"
 )
@@ -58,16 +53,16 @@ func (s *Setup) Attach(ctx context.Context, c Container) (Result, error) {
 
 // attach does what a draft says.
 func (s *Setup) attach(ctx context.Context, d *draft) (Result, error) {
-	release, err := s.begin(ctx, d)
+	use, err := s.begin(ctx, d)
 	if err != nil {
 		return Result{}, err
 	}
-	defer release()
+	defer use.end()
 	if d.rec.State == store.Pending {
 		if d.crowded {
 			s.Host.OwnProc()
 		}
-		err = s.carryOut(ctx, d.ns, d.rec, release)
+		err = s.carryOut(ctx, d.ns, d.rec, use)
 	}
 	if err != nil {
 		return Result{}, err
@@ -87,86 +82,30 @@ func (s *Setup) attach(ctx context.Context, d *draft) (Result, error) {
 	}, nil
 }
 
-// carryOut does what the record says, gives up the lock on bridges as soon as their ports show who uses them, and makes
-// the record final. It takes everything back when something fails.
-func (s *Setup) carryOut(ctx context.Context, ns *kernel.Namespace, rec store.Record, release func()) error {
-	k := s.Host.Kernel(ns)
-	linked := plan.Linked(rec.Steps)
-	done, err := run(ctx, k, rec.Steps[:linked])
-	release()
-	if err == nil {
-		done, err = run(ctx, k, rec.Steps[linked:])
-		done += linked
-	}
-	if err == nil {
-		rec.Steps = plan.WithIndexes(rec.Steps, k.Index)
-		err = s.commit(ctx, rec)
-	}
-	if err == nil {
-		return nil
-	}
-	// Only what was done, or may have been, is taken back: a route that was refused because it is there already is
-	// somebody else's, even if it looks like ours.
-	rec.Steps = rec.Steps[:done]
-	return errors.Join(err, s.takeBack(ctx, k, rec))
-}
-
-// run carries out steps and says how many of them have to be undone: with one that failed, but for one that found its
-// place taken (EEXIST) or was not tried, which has not begun.
-func run(ctx context.Context, k apply.Kernel, steps plan.Steps) (int, error) {
-	err := apply.Run(ctx, k, steps)
-	failed, ok := errors.AsType[*apply.StepError](err)
-	switch {
-	case !ok:
-		return len(steps), err
-	case !failed.Begun || errors.Is(err, fs.ErrExist):
-		return failed.Index, err
-	}
-	return failed.Index + 1, err
-}
-
-// takeBack undoes an attach that failed.
-func (s *Setup) takeBack(ctx context.Context, k apply.Kernel, rec store.Record) error {
-	ctx, cancel := background(ctx)
-	defer cancel()
-	err := s.undo(ctx, k, rec)
-	if _, only := errors.AsType[*remainsError](err); err == nil || only {
-		return errors.Join(err, s.unhold(ctx, rec))
-	}
-	// What was never begun is nobody's to undo later either. A record that is gone stays so: then only a bridge is left,
-	// which gc knows by its mark.
-	err = errors.Join(err, s.Store.Update(ctx, func(tx *store.Tx) error {
-		_, there, readErr := tx.Record(rec.Ref())
-		if readErr != nil || !there {
-			return readErr
-		}
-		return tx.Put(rec)
-	}))
-	return fmt.Errorf("not all was taken back, lanhook gc will try again: %w", err)
-}
-
 // begin looks, chooses, plans and records, the latter three in one transaction. When what it needs is held by containers
 // that are proved dead, it clears them away and begins again.
 //
-// An attach that uses a bridge holds the lock on shared links from before its record until release is called, so that
-// nobody takes the bridge for unused meanwhile. While it clears it must not hold that lock: clearing may remove the
-// last user's bridge.
-func (s *Setup) begin(ctx context.Context, d *draft) (release func(), err error) {
+// An attach that uses a bridge holds the lock on what is shared from before its record until use ends, so that nobody
+// takes the bridge, the rules or a reserved port for unused meanwhile. While it clears it must not hold that lock:
+// clearing may remove the last user's bridge.
+func (s *Setup) begin(ctx context.Context, d *draft) (use *sharing, err error) {
 	for tries := 0; tries < maxTries; tries++ {
 		if d.facts, err = s.look(ctx, d.ns, d.attachments); err != nil {
 			return nil, err
 		}
-		release = func() {}
+		use = &sharing{store: s.Store}
 		if d.usesBridge() {
-			if release, err = s.Store.LockShared(ctx); err != nil {
+			if err = use.begin(ctx); err != nil {
 				return nil, err
 			}
 		}
-		err = s.Store.Update(ctx, d.record)
-		if err == nil {
-			return release, nil
+		if err = s.lookAtPorts(ctx, d); err == nil {
+			err = s.Store.Update(ctx, d.record)
 		}
-		release()
+		if err == nil {
+			return use, nil
+		}
+		use.end()
 		if isBounded(err) {
 			tries--
 		}
@@ -231,7 +170,7 @@ func (s *Setup) clear(ctx context.Context, d *draft, reason error) error {
 		}
 		return s.clearDead(ctx, rec, reason)
 	}
-	if _, full := errors.AsType[*ipam.ExhaustedError](reason); full {
+	if isFull(reason) {
 		collected, err := s.Collect(ctx, CollectOptions{})
 		if len(collected.Records) == 0 {
 			return errors.Join(reason, err)
@@ -239,6 +178,13 @@ func (s *Setup) clear(ctx context.Context, d *draft, reason error) error {
 		return nil
 	}
 	return reason
+}
+
+// isFull says whether a pool of addresses, or all ports that a rule grants, are in use.
+func isFull(reason error) bool {
+	_, addresses := errors.AsType[*ipam.ExhaustedError](reason)
+	_, ports := errors.AsType[*noPortError](reason)
+	return addresses || ports
 }
 
 // clearDead undoes a record that is proved dead, or else gives the reason back.
@@ -281,64 +227,4 @@ func (s *Setup) find(ctx context.Context, ref store.Ref) (store.Record, bool, er
 		return err
 	})
 	return rec, ok, err
-}
-
-// commit makes the record final. It is refused when a detach took the record away meanwhile, or when the time is over
-// or the container gone: nobody would take the container's interfaces back later.
-func (s *Setup) commit(ctx context.Context, rec store.Record) error {
-	return s.Store.Update(ctx, func(tx *store.Tx) error {
-		if err := context.Cause(ctx); err != nil {
-			return fmt.Errorf("cut off before the end: %w", err)
-		}
-		now, ok, err := tx.Record(rec.Ref())
-		if err != nil {
-			return err
-		}
-		if !ok || now.State != store.Pending {
-			return fmt.Errorf("container %s was detached while it was being attached", rec.Container)
-		}
-		rec.State = store.Attached
-		return tx.Put(rec)
-	})
-}
-
-// look asks the kernel for what the plan needs, and waits for parents as long as their networks say.
-func (s *Setup) look(ctx context.Context, ns *kernel.Namespace, attachments []policy.Attachment) (plan.Facts, error) {
-	var (
-		queries  []kernel.Query
-		deadline time.Time
-	)
-	now := time.Now()
-	for _, a := range attachments {
-		queries = append(queries, kernel.Query{
-			IfName:        a.IfName,
-			Parent:        a.Network.Parent,
-			Bridge:        a.Network.Bridge,
-			WantAddresses: a.Network.IPAM != policy.IPAMNone,
-		})
-		if end := now.Add(a.Network.ParentWait); a.Network.Driver != policy.Bridge && end.After(deadline) {
-			deadline = end
-		}
-	}
-	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
-		facts, err := s.Host.Facts(ctx, ns, queries)
-		if err == nil && ns != nil {
-			facts.HasDefault, err = ns.Defaults()
-		}
-		if err != nil || ready(attachments, facts) || !time.Now().Before(deadline) {
-			return facts, err
-		}
-		if err := pause(ctx, min(wait, time.Until(deadline))); err != nil {
-			return plan.Facts{}, fmt.Errorf("wait for the parent: %w", err)
-		}
-	}
-}
-
-func ready(attachments []policy.Attachment, facts plan.Facts) bool {
-	for _, a := range attachments {
-		if uplink, ok := facts.Uplink[a.IfName]; a.Network.Driver != policy.Bridge && (!ok || !uplink.Up) {
-			return false
-		}
-	}
-	return true
 }

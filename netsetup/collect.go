@@ -3,8 +3,9 @@ package netsetup
 import (
 	"context"
 	"errors"
+	"slices"
+	"syscall"
 
-	"github.com/lanhook/lanhook/netsetup/apply"
 	"github.com/lanhook/lanhook/netsetup/kernel"
 	"github.com/lanhook/lanhook/netsetup/store"
 )
@@ -20,21 +21,20 @@ type Collected struct {
 	Records []store.Record
 	// Bridges bore our mark and no record named them.
 	Bridges []string
+	// Rules is true when there were tables of the firewall that no record needed.
+	Rules bool
 	// Guests are the keys of guest files that no record named, and whose owner is dead.
 	Guests []string
 }
 
 // Collect removes what is proved dead, and only that: records of another boot, of a namespace that is gone and whose
 // process is another, of an attach or a detach that was cut off, of a container that has stopped and only shared what
-// others have, or left to others what none of them needs any more. Then it removes bridges with our mark that no record
-// names, and guest files that are nobody's. It goes on past failures and joins them.
+// others have, or left to others what none of them needs any more. Then it removes bridges with our mark and tables of the
+// firewall that no record names, and guest files that are nobody's. It goes on past failures and joins them.
 func (s *Setup) Collect(ctx context.Context, o CollectOptions) (Collected, error) {
 	var (
 		result Collected
 		all    []store.Record
-		undone []store.Record
-		errs   []error
-		l      liveness
 	)
 	if err := s.Store.View(ctx, func(tx *store.Tx) (err error) {
 		all, err = s.all(tx)
@@ -42,6 +42,26 @@ func (s *Setup) Collect(ctx context.Context, o CollectOptions) (Collected, error
 	}); err != nil {
 		return result, err
 	}
+	var errs []error
+	result.Records, errs = s.collect(ctx, all, o)
+	swept, err := s.sweep(ctx, o)
+	errs = append(errs, err)
+	result.Bridges, result.Rules = swept.bridges, swept.rules
+	result.Guests, err = s.guests().Collect(ctx, func(keys []string) (map[string]bool, error) {
+		return s.named(ctx, keys)
+	}, o.DryRun)
+	return result, errors.Join(append(errs, err)...)
+}
+
+// atOnce is how many records are undone under one lock, during which nobody attaches.
+const atOnce = 100
+
+// collect undoes the records that are proved dead, and gives them.
+func (s *Setup) collect(ctx context.Context, all []store.Record, o CollectOptions) (dead []store.Record, errs []error) {
+	var (
+		l      liveness
+		undone []*undoing
+	)
 	done := map[store.Ref]bool{}
 	groups := grouped(all, s.BootID)
 	for _, rec := range all {
@@ -61,26 +81,22 @@ func (s *Setup) Collect(ctx context.Context, o CollectOptions) (Collected, error
 			d, err = s.leave(ctx, rec.Ref(), unneeded)
 			gone = d.gone
 		default:
-			if err = apply.Undo(ctx, s.undoer(rec), ownUndo(rec.Steps)); err != nil {
-				gone = nil
-			}
-			undone = append(undone, gone...)
+			undone, gone = append(undone, undoOwn(ctx, s.undoer(rec), rec)), nil
 		}
 		for _, rec := range gone {
 			done[rec.Ref()] = true
 		}
-		result.Records, errs = append(result.Records, gone...), append(errs, err)
+		dead, errs = append(dead, gone...), append(errs, err)
 	}
-	if !o.DryRun {
-		errs = append(errs, s.forget(ctx, undone))
+	for part := range slices.Chunk(undone, atOnce) {
+		errs = append(errs, s.finish(ctx, part...))
+		for _, u := range part {
+			if errs = append(errs, u.err); u.err == nil {
+				dead = append(dead, u.rec)
+			}
+		}
 	}
-	bridges, err := s.sweep(ctx, o)
-	errs = append(errs, err)
-	result.Bridges = bridges
-	result.Guests, err = s.guests().Collect(ctx, func(keys []string) (map[string]bool, error) {
-		return s.named(ctx, keys)
-	}, o.DryRun)
-	return result, errors.Join(append(errs, err)...)
+	return dead, errs
 }
 
 // grouped sorts the records of this boot by their namespaces.
@@ -94,39 +110,46 @@ func grouped(all []store.Record, bootID string) map[kernel.Identity]group {
 	return groups
 }
 
-// forget deletes records that are undone, all in one transaction.
-func (s *Setup) forget(ctx context.Context, records []store.Record) error {
-	if len(records) == 0 {
-		return nil
-	}
-	err := s.Store.Update(ctx, func(tx *store.Tx) error {
-		for _, rec := range records {
-			if err := tx.Delete(rec.Ref()); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return s.unname(ctx, records...)
+// swept is what no record names.
+type swept struct {
+	bridges []string
+	rules   bool
 }
 
-// sweep removes bridges that bear our mark and that no record names: a detach was cut off, or the state was lost.
-func (s *Setup) sweep(ctx context.Context, o CollectOptions) ([]string, error) {
-	idle, err := s.Host.IdleBridges()
-	if err != nil || len(idle) == 0 {
-		return nil, err
+// sweep removes what bears our mark and no record names: bridges without a port, and the firewall's tables. A detach was
+// cut off, or the state was lost.
+func (s *Setup) sweep(ctx context.Context, o CollectOptions) (swept, error) {
+	names, err := s.Host.IdleBridges()
+	if err != nil {
+		return swept{}, err
 	}
+	var rules []string
 	err = s.Store.View(ctx, func(tx *store.Tx) (err error) {
-		idle, err = unused(tx, idle)
+		if names, err = unused(tx, names); err == nil {
+			rules, err = unused(tx, []string{sharedRules})
+		}
 		return err
 	})
-	if err != nil || o.DryRun {
-		return idle, err
+	found := swept{bridges: names}
+	if err == nil && len(rules) > 0 {
+		found.rules, err = s.hasRules()
 	}
-	return idle, s.releaseBridges(ctx, s.Host.KernelByID(-1, nil), idle)
+	if err != nil || o.DryRun {
+		return found, err
+	}
+	if found.rules {
+		names = append(names, rules...)
+	}
+	return found, s.releaseUnused(ctx, removalOf(names, func(string) bool { return !found.rules && len(rules) == 0 }), false)
+}
+
+// hasRules says whether there are tables of the firewall, when no record needs one. A kernel without nftables has none.
+func (s *Setup) hasRules() (bool, error) {
+	drift, err := s.Host.RuleDrift(nil)
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.EPROTONOSUPPORT) || errors.Is(err, errors.ErrUnsupported) {
+		return false, nil
+	}
+	return len(drift) > 0, err
 }
 
 // liveness proves that records are dead. It scans the machine's namespaces at most once, and only when nothing cheaper

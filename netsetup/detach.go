@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"time"
 
 	"github.com/lanhook/lanhook/netsetup/apply"
@@ -158,100 +157,4 @@ func remaining(errs ...error) error {
 		return &remainsError{err}
 	}
 	return nil
-}
-
-// undo takes back what the record says and then deletes it, with its leases. The record stays when anything failed, but
-// for a [*remainsError].
-func (s *Setup) undo(ctx context.Context, k apply.Kernel, rec store.Record) error {
-	if rec.BootID == s.BootID && rec.Host != s.hostNetNS() {
-		return s.undoElsewhere(ctx, rec)
-	}
-	if err := apply.Undo(ctx, k, ownUndo(rec.Steps)); err != nil {
-		return fmt.Errorf("detach %s: %w", rec.Container, err)
-	}
-	var idle []string
-	err := s.Store.Update(ctx, func(tx *store.Tx) (err error) {
-		if err = tx.Delete(rec.Ref()); err == nil {
-			idle, err = unused(tx, rec.Shared)
-		}
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	return remaining(s.releaseBridges(ctx, k, idle), s.unname(ctx, rec))
-}
-
-// undoElsewhere deletes a record that was written in another host's namespace, when that one is gone with all its links.
-func (s *Setup) undoElsewhere(ctx context.Context, rec store.Record) error {
-	living, err := s.Host.Scan()
-	if err != nil {
-		return err
-	}
-	if _, lives := living.Path(kernel.Identity(rec.Host)); lives {
-		return fmt.Errorf("container %s was attached from another network namespace than this one; run lanhook there",
-			rec.Container)
-	}
-	if err = s.Store.Update(ctx, func(tx *store.Tx) error { return tx.Delete(rec.Ref()) }); err != nil {
-		return err
-	}
-	return remaining(s.unname(ctx, rec))
-}
-
-// ownUndo is what undoes the steps, but for bridges, which others may use.
-func ownUndo(steps plan.Steps) plan.Steps {
-	return slices.DeleteFunc(plan.Undo(steps), func(s plan.Step) bool {
-		_, shared := s.(plan.ReleaseBridge)
-		return shared
-	})
-}
-
-// bridgeWait bounds how long a detach waits for attaches that may be about to use the bridge. One that it leaves has a
-// user again, or is gc's.
-const bridgeWait = 2 * time.Second
-
-// releaseBridges removes bridges that no record named a moment ago. An attach holds the shared lock from its record to the
-// moment when its port is on the bridge, so under the exclusive lock a bridge that no record names has no user on its
-// way either. Who is killed before that leaves a bridge that gc knows by its mark.
-func (s *Setup) releaseBridges(ctx context.Context, k apply.Kernel, idle []string) error {
-	if len(idle) == 0 {
-		return nil
-	}
-	wait, cancel := context.WithTimeout(ctx, bridgeWait)
-	defer cancel()
-	release, err := s.Store.LockExclusive(wait)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return nil // somebody is about to use one
-	}
-	if err != nil {
-		return err
-	}
-	defer release()
-	err = s.Store.View(ctx, func(tx *store.Tx) (err error) {
-		idle, err = unused(tx, idle)
-		return err
-	})
-	for _, name := range idle {
-		err = errors.Join(err, k.Apply(ctx, plan.ReleaseBridge{Name: name}))
-	}
-	return err
-}
-
-// unused are the shared links among names that no record names.
-func unused(tx *store.Tx, names []string) ([]string, error) {
-	var idle []string
-	for _, name := range names {
-		used := false
-		for _, err := range tx.Users(name) {
-			if err != nil {
-				return nil, err
-			}
-			used = true
-			break
-		}
-		if !used {
-			idle = append(idle, name)
-		}
-	}
-	return idle, nil
 }

@@ -66,7 +66,7 @@ func (e *namesakeError) Error() string {
 	return "its address is held by an earlier container, " + e.ref.Container
 }
 
-// record does all that an attach needs from the store. Nothing in it touches the kernel.
+// record does all that an attach needs from the store. Nothing in it changes the kernel; a free port is tried there.
 func (d *draft) record(tx *store.Tx) error {
 	d.rec, d.already = store.Record{}, false
 	if d.asked == nil {
@@ -115,16 +115,18 @@ func (d *draft) plan(tx *store.Tx) error {
 		}
 		in.Choices = append(in.Choices, choice)
 	}
+	err := d.publish(tx, in.Choices)
+	if err == nil {
+		in.OwnReserved, err = d.ownReserved(tx, in.Choices)
+	}
+	if err != nil {
+		return err
+	}
 	p, err := plan.Build(in)
 	if err != nil {
 		return err
 	}
-	d.rec.Steps, d.rec.Interfaces = p.Steps, p.Interfaces
-	for _, s := range p.Steps {
-		if b, ok := s.(plan.EnsureBridge); ok {
-			d.rec.Shared = append(d.rec.Shared, b.Name)
-		}
-	}
+	d.rec.Steps, d.rec.Interfaces, d.rec.Shared = p.Steps, p.Interfaces, sharedBy(p.Steps)
 	return nil
 }
 

@@ -87,7 +87,7 @@ func (d *draft) overlaps(rec store.Record) bool {
 func (d *draft) again(tx *store.Tx, rec store.Record) error {
 	same := len(rec.Interfaces) == len(d.own)
 	for i, a := range d.own {
-		same = same && d.differs(rec.Interfaces[i], a) == ""
+		same = same && d.differs(rec.Interfaces[i], a) == "" && publishesSame(rec.Interfaces[i], a)
 		if same && !d.facts.Taken[a.IfName] {
 			return &attachedError{rec, fmt.Sprintf("has a record of %s, but the interface is gone", a.IfName)}
 		}
@@ -96,6 +96,18 @@ func (d *draft) again(tx *store.Tx, rec store.Record) error {
 		return &attachedError{rec, "is attached already, but not as it asks now"}
 	}
 	return d.keep(tx, rec)
+}
+
+// publishesSame says whether an interface has the ports and host addresses that an attachment asks for, and no others.
+func publishesSame(i plan.Interface, a policy.Attachment) bool {
+	has, asked := 0, 0
+	for _, p := range i.Publish {
+		has += p.Count
+	}
+	for _, p := range a.Publish {
+		asked += p.Count
+	}
+	return has == asked && len(i.DNAT) == len(a.DNAT) && unpublished(i, a) == ""
 }
 
 // rejoin looks at a record by which the container joined others. One that its end left behind makes room for a new one:

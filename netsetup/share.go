@@ -134,9 +134,6 @@ func (d *draft) share(tx *store.Tx) error {
 			return err
 		}
 	}
-	if len(d.joined) > 0 && len(d.container.Request.Publish) > 0 {
-		return &joinError{d.shared[0].Name, d.joined[0].Container, "only the container that makes it can publish ports"}
-	}
 	return nil
 }
 
@@ -189,6 +186,9 @@ func (d *draft) join(g group, rec store.Record, i plan.Interface, a policy.Attac
 	if why == "" {
 		why = d.lacks(rec, i, a)
 	}
+	if why == "" {
+		why = unpublished(i, a)
+	}
 	if why != "" {
 		return &joinError{i.Name, rec.Container, why}
 	}
@@ -236,6 +236,37 @@ func (d *draft) lacks(rec store.Record, i plan.Interface, a policy.Attachment) s
 	return ""
 }
 
+// unpublished says which of the ports and host addresses that an attachment asks for an interface does not have, "" for
+// none. They belong to the record that made the interface: it is whose end gives them back.
+func unpublished(i plan.Interface, a policy.Attachment) string {
+	for _, p := range a.Publish {
+		for n := range p.Count {
+			port := p.Container + uint16(n)
+			if slices.ContainsFunc(i.Publish, func(has plan.Publish) bool { return serves(has, p, n) }) {
+				continue
+			}
+			if p.Host == 0 {
+				return fmt.Sprintf("its port %d/%s is not published on %s", port, p.Protocol, p.Addr)
+			}
+			return fmt.Sprintf("its port %d/%s is not published as %s", port, p.Protocol,
+				portText(p.Protocol, p.Addr, p.Host+uint16(n)))
+		}
+	}
+	for _, addr := range a.DNAT {
+		if !slices.ContainsFunc(i.DNAT, func(t plan.Translation) bool { return t.From == addr }) {
+			return fmt.Sprintf("the host's address %s is not its own", addr)
+		}
+	}
+	return ""
+}
+
+// serves says whether what an interface publishes is the n-th port of what is asked for.
+func serves(has plan.Publish, asked policy.Publish, n int) bool {
+	at := int(asked.Container) + n - int(has.To.Port())
+	return has.Protocol == asked.Protocol && has.Addr == asked.Addr && at >= 0 && at < has.Count &&
+		(asked.Host == 0 || int(has.Host)+at == int(asked.Host)+n)
+}
+
 // made are the routes that steps add, and the settings of the link that they give a name.
 func made(steps plan.Steps, ifName string) (routes []request.Route, settings []request.Sysctl) {
 	byOwn := map[string][]request.Sysctl{}
@@ -251,6 +282,7 @@ func made(steps plan.Steps, ifName string) (routes []request.Route, settings []r
 			}
 		case plan.EnsureBridge, plan.AddVeth, plan.AddMacvlan, plan.AddAddress,
 			plan.DelLink, plan.DelRoute, plan.ReleaseBridge:
+		default:
 		}
 	}
 	return routes, settings

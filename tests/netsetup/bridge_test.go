@@ -333,7 +333,7 @@ func TestBridgeMTU(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
-		w.Host.Remember(t)
+		w.forwards(t)
 		b := w.box(t, "c")
 		b.attach(t, "network=apps")
 		if got := mtus(t, w, b); got != [3]int{9000, 9000, 9000} {

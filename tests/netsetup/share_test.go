@@ -159,17 +159,6 @@ func TestSharedRefused(t *testing.T) {
 			p.shows(t, "a eth0")
 		})
 	}
-	t.Run("ports", func(t *testing.T) {
-		allowed := w.setup.Policy
-		w.usePolicy(t, lan+"\n[[rule]]\nname = \"ports\"\nmatch = { id = \"b\" }\nnetworks = [\"*\"]\nip = true\n"+
-			"publish = [\"8080/tcp\"]\n")
-		_, err := w.setup.Attach(t.Context(), b.container(t, wish, "publish=8080:80"))
-		w.setup.Policy = allowed
-		if want := "only the container that makes it can publish ports"; err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("error %v, want %q", err, want)
-		}
-		p.shows(t, "a eth0")
-	})
 	t.Run("policy", func(t *testing.T) {
 		allowed := w.setup.Policy
 		w.usePolicy(t, lan+"\n[[rule]]\nname = \"not b\"\nmatch = { id = \"b\" }\nnetworks = []\n")

@@ -33,6 +33,8 @@ netns     = ["host", "none", "container:*"]
 ip        = true
 mac       = true
 sysctl    = ["*"]
+publish   = true
+dnat      = true
 spell-out = { drivers = ["macvlan", "bridge"], parents = ["*"] }
 `
 
@@ -79,6 +81,15 @@ func newWorld(t *testing.T, networks string) *world {
 	w.setup = &netsetup.Setup{Store: st, Host: h, HostID: "host", BootID: boot, Self: self}
 	w.usePolicy(t, networks)
 	return w
+}
+
+// forwards has the host's wire forward IPv4, which lanhook turns on for a link by which something comes in, and does not
+// turn off again; and its loopback up. The host must in the end be like now.
+func (w *world) forwards(t *testing.T) {
+	t.Helper()
+	change(t, w.Host, "lo", netlink.LinkSetUp)
+	w.Host.Do(t, func() { nettest.WriteSysctl(t, "ipv4/conf/"+nettest.Parent+"/forwarding", "1") })
+	w.Host.Remember(t)
 }
 
 // usePolicy reads other networks, as if the administrator had edited the file.

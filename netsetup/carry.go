@@ -1,0 +1,113 @@
+package netsetup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/lanhook/lanhook/netsetup/apply"
+	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/netsetup/store"
+)
+
+// carryOut does what the record says, gives up the lock on what is shared as soon as the kernel shows who uses it, and
+// makes the record final. It takes everything back when something fails.
+func (s *Setup) carryOut(ctx context.Context, ns *kernel.Namespace, rec store.Record, use *sharing) error {
+	k := s.Host.Kernel(ns)
+	k.Renew = func(ctx context.Context) error { return s.renewFor(ctx, rec, use) }
+	linked := plan.Linked(rec.Steps)
+	done, err := run(ctx, k, rec.Steps[:linked])
+	use.end()
+	if err == nil {
+		done, err = run(ctx, k, rec.Steps[linked:])
+		done += linked
+	}
+	if err == nil {
+		rec.Steps = plan.WithIndexes(rec.Steps, k.Index)
+		err = s.commit(ctx, rec)
+	}
+	if err == nil {
+		return nil
+	}
+	rec.Steps = begun(rec.Steps, done)
+	return errors.Join(err, s.takeBack(ctx, k, rec))
+}
+
+// begun is the journal of an attach that failed after so many steps. Only what was done, or may have been, is taken back:
+// a route that was refused because it is there already is somebody else's, even if it looks like ours. What records alone
+// say whose it is may have been done by whoever renewed the rules meanwhile.
+func begun(steps plan.Steps, done int) plan.Steps {
+	list := slices.Clone(steps[:done])
+	for _, step := range steps[done:] {
+		if byRecord(step) {
+			list = append(list, step)
+		}
+	}
+	return list
+}
+
+// byRecord says whether what a step makes bears no mark but that a record names it.
+func byRecord(step plan.Step) bool {
+	switch step.(type) {
+	case plan.AddRules, plan.ReservePorts:
+		return true
+	default:
+		return false
+	}
+}
+
+// run carries out steps and says how many of them have to be undone: with one that failed, but for one that found its
+// place taken (EEXIST) or was not tried, which has not begun.
+func run(ctx context.Context, k apply.Kernel, steps plan.Steps) (int, error) {
+	err := apply.Run(ctx, k, steps)
+	failed, ok := errors.AsType[*apply.StepError](err)
+	switch {
+	case !ok:
+		return len(steps), err
+	case !failed.Begun || errors.Is(err, fs.ErrExist):
+		return failed.Index, err
+	}
+	return failed.Index + 1, err
+}
+
+// takeBack undoes an attach that failed.
+func (s *Setup) takeBack(ctx context.Context, k apply.Kernel, rec store.Record) error {
+	ctx, cancel := background(ctx)
+	defer cancel()
+	err := s.undo(ctx, k, rec)
+	if _, only := errors.AsType[*remainsError](err); err == nil || only {
+		return errors.Join(err, s.unhold(ctx, rec))
+	}
+	// What was never begun is nobody's to undo later either. A record that is gone stays so: then only a bridge is left,
+	// which gc knows by its mark.
+	err = errors.Join(err, s.Store.Update(ctx, func(tx *store.Tx) error {
+		_, there, readErr := tx.Record(rec.Ref())
+		if readErr != nil || !there {
+			return readErr
+		}
+		return tx.Put(rec)
+	}))
+	return fmt.Errorf("not all was taken back, lanhook gc will try again: %w", err)
+}
+
+// commit makes the record final. It is refused when a detach took the record away meanwhile, or when the time is over
+// or the container gone: nobody would take the container's interfaces back later.
+func (s *Setup) commit(ctx context.Context, rec store.Record) error {
+	return s.Store.Update(ctx, func(tx *store.Tx) error {
+		if err := context.Cause(ctx); err != nil {
+			return fmt.Errorf("cut off before the end: %w", err)
+		}
+		now, ok, err := tx.Record(rec.Ref())
+		if err != nil {
+			return err
+		}
+		if !ok || now.State != store.Pending {
+			return fmt.Errorf("container %s was detached while it was being attached", rec.Container)
+		}
+		rec.State = store.Attached
+		return tx.Put(rec)
+	})
+}

@@ -1,0 +1,100 @@
+package netsetup
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/policy"
+)
+
+// look asks the kernel for what the plan needs, and waits for parents as long as their networks say.
+func (s *Setup) look(ctx context.Context, ns *kernel.Namespace, attachments []policy.Attachment) (plan.Facts, error) {
+	var (
+		queries  []kernel.Query
+		deadline time.Time
+	)
+	now := time.Now()
+	for _, a := range attachments {
+		queries = append(queries, queryOf(a))
+		if end := now.Add(a.Network.ParentWait); a.Network.Driver != policy.Bridge && end.After(deadline) {
+			deadline = end
+		}
+	}
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
+		facts, err := s.Host.Facts(ctx, ns, queries)
+		if err == nil && ns != nil {
+			facts.HasDefault, err = ns.Defaults()
+		}
+		if err != nil || ready(attachments, facts) || !time.Now().Before(deadline) {
+			return facts, err
+		}
+		if err := pause(ctx, min(wait, time.Until(deadline))); err != nil {
+			return plan.Facts{}, fmt.Errorf("wait for the parent: %w", err)
+		}
+	}
+}
+
+// queryOf is what has to be known for an attachment.
+func queryOf(a policy.Attachment) kernel.Query {
+	n := a.Network
+	q := kernel.Query{
+		IfName:        a.IfName,
+		Parent:        n.Parent,
+		Bridge:        n.Bridge,
+		WantAddresses: n.IPAM != policy.IPAMNone,
+		Publish:       a.Publish,
+		Local:         slices.Clone(a.DNAT),
+	}
+	if n.Driver != policy.Bridge || !n.Firewall || n.Closed() {
+		return q
+	}
+	passes := func(addr netip.Addr) {
+		q.Forwards.V4, q.Forwards.V6 = q.Forwards.V4 || addr.Is4(), q.Forwards.V6 || addr.Is6()
+	}
+	for _, p := range a.IPs {
+		passes(p.Addr())
+	}
+	for _, sub := range n.Subnets {
+		if sub.SNAT.IsValid() {
+			q.Local = append(q.Local, sub.SNAT)
+		}
+		if !sub.Prefix.Addr().Is6() || !a.WithoutIPv6() {
+			passes(sub.Prefix.Addr())
+		}
+	}
+	return q
+}
+
+// lookAtPorts asks anew which ports are kept from the host's own connections, now that nobody takes one back: by whom
+// each is kept the records say, see [draft.ownReserved].
+func (s *Setup) lookAtPorts(ctx context.Context, d *draft) error {
+	for _, a := range d.attachments {
+		if len(a.Publish) == 0 {
+			continue
+		}
+		facts, err := s.Host.Facts(ctx, nil, []kernel.Query{anyPort()})
+		if err != nil {
+			return err
+		}
+		d.facts.Ephemeral, d.facts.Reserved = facts.Ephemeral, facts.Reserved
+		return nil
+	}
+	return nil
+}
+
+// anyPort asks which ports the host chooses from for its own connections, and which it does not take.
+func anyPort() kernel.Query { return kernel.Query{Publish: []policy.Publish{{Count: 1}}} }
+
+func ready(attachments []policy.Attachment, facts plan.Facts) bool {
+	for _, a := range attachments {
+		if uplink, ok := facts.Uplink[a.IfName]; a.Network.Driver != policy.Bridge && (!ok || !uplink.Up) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,336 @@
+package netsetup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lanhook/lanhook/netsetup/apply"
+	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/netsetup/store"
+)
+
+// What a record did is undone in three parts. First what is its own alone, and bears its mark: links, routes, guards.
+// Then, under the exclusive lock on what is shared, what is known by the record alone: entries of the firewall, which are
+// keyed by addresses that another container has as soon as the record is gone, and reserved ports, which bear no mark at
+// all. Still under that lock the record is deleted. So whoever is killed before leaves a record, by which gc does the rest;
+// whoever comes later finds none, and leaves alone what may be another's by then. At last goes what nobody shares any
+// more: bridges and the firewall's tables bear marks, and gc finds them without a record.
+//
+// An attach holds that lock shared from before its record until all of this is made. So nobody undoes a record whose
+// attach is still at it, and the records show who uses what.
+
+// undoWait bounds how long an undo waits for attaches that are at it.
+const undoWait = 10 * time.Second
+
+// undoing is a record that is being undone.
+type undoing struct {
+	rec    store.Record
+	kernel apply.Kernel
+	// err is why the record cannot be deleted.
+	err error
+}
+
+func (u *undoing) fail(err error) {
+	if err != nil {
+		u.err = errors.Join(u.err, fmt.Errorf("detach %s: %w", u.rec.Container, err))
+	}
+}
+
+// undo takes back what the record says and then deletes it, with its leases. The record stays when anything failed, but
+// for a [*remainsError].
+func (s *Setup) undo(ctx context.Context, k apply.Kernel, rec store.Record) error {
+	if rec.BootID == s.BootID && rec.Host != s.hostNetNS() {
+		return s.undoElsewhere(ctx, rec)
+	}
+	u := undoOwn(ctx, k, rec)
+	remains := s.finish(ctx, u)
+	if u.err != nil {
+		return u.err
+	}
+	return remains
+}
+
+// undoElsewhere deletes a record that was written in another host's namespace, when that one is gone with all its links.
+func (s *Setup) undoElsewhere(ctx context.Context, rec store.Record) error {
+	living, err := s.Host.Scan()
+	if err != nil {
+		return err
+	}
+	if _, lives := living.Path(kernel.Identity(rec.Host)); lives {
+		return fmt.Errorf("container %s was attached from another network namespace than this one; run lanhook there",
+			rec.Container)
+	}
+	if err = s.Store.Update(ctx, func(tx *store.Tx) error { return tx.Delete(rec.Ref()) }); err != nil {
+		return err
+	}
+	return remaining(s.unname(ctx, rec))
+}
+
+// undoOwn undoes what is a record's alone.
+func undoOwn(ctx context.Context, k apply.Kernel, rec store.Record) *undoing {
+	u := &undoing{rec: rec, kernel: k}
+	u.fail(apply.Undo(ctx, k, slices.DeleteFunc(plan.Undo(rec.Steps), func(step plan.Step) bool {
+		switch step.(type) {
+		case plan.ReleaseBridge, plan.DelRules, plan.ReleasePorts:
+			return true
+		default:
+			return false
+		}
+	})))
+	return u
+}
+
+// finish undoes the rest and deletes the records of which nothing failed; why the others stay is in them. It returns
+// only what is left without a record: a [*remainsError].
+func (s *Setup) finish(ctx context.Context, all ...*undoing) error {
+	idle, release := s.finishShared(ctx, all)
+	errs := []error{s.releaseUnused(ctx, idle, release != nil)}
+	if release != nil {
+		release()
+	}
+	var done []store.Record
+	for _, u := range all {
+		if u.err == nil {
+			done = append(done, u.rec)
+		}
+	}
+	return remaining(append(errs, s.unname(ctx, done...))...)
+}
+
+// finishShared deletes the records, and before what is known by them alone. It gives what no record names any more, and,
+// when it has taken the exclusive lock for that, its release.
+func (s *Setup) finishShared(ctx context.Context, all []*undoing) (idle plan.Steps, release func()) {
+	failAll := func(err error) {
+		for _, u := range all {
+			u.fail(err)
+		}
+	}
+	if slices.ContainsFunc(all, func(u *undoing) bool { return s.isHere(u.rec) && slices.ContainsFunc(u.rec.Steps, byRecord) }) {
+		wait, cancel := context.WithTimeout(ctx, undoWait)
+		defer cancel()
+		var err error
+		if release, err = s.Store.LockExclusive(wait); err == nil {
+			err = s.undoByRecord(ctx, all)
+		}
+		if err != nil {
+			failAll(err)
+			return nil, release
+		}
+	}
+	err := s.Store.Update(ctx, func(tx *store.Tx) error {
+		var gone []store.Record
+		for _, u := range all {
+			if u.err != nil {
+				continue
+			}
+			if err := tx.Delete(u.rec.Ref()); err != nil {
+				return err
+			}
+			if s.isHere(u.rec) {
+				gone = append(gone, u.rec)
+			}
+		}
+		var err error
+		idle, err = unusedBy(tx, gone)
+		return err
+	})
+	if err != nil {
+		failAll(err)
+		return nil, release
+	}
+	return idle, release
+}
+
+// isHere says whether a record is of this boot and this host's namespace, so that what it says is to be found here.
+func (s *Setup) isHere(rec store.Record) bool {
+	return rec.BootID == s.BootID && rec.Host == s.hostNetNS()
+}
+
+// undoByRecord takes back what is known by the records alone. Of a record that is gone it leaves that alone: whoever
+// deleted it has taken it back.
+func (s *Setup) undoByRecord(ctx context.Context, all []*undoing) error {
+	there := map[store.Ref]bool{}
+	users := map[uint16][]store.Ref{}
+	err := s.Store.View(ctx, func(tx *store.Tx) error {
+		for _, u := range all {
+			_, ok, err := tx.Record(u.rec.Ref())
+			if err != nil {
+				return err
+			}
+			there[u.rec.Ref()] = ok && s.isHere(u.rec)
+			for _, port := range reserved(u.rec) {
+				if users[port], err = usersOf(tx, sharedPortName(port)); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	goes := map[store.Ref]bool{}
+	for _, u := range all {
+		if !there[u.rec.Ref()] {
+			continue
+		}
+		u.fail(apply.Undo(ctx, u.kernel, slices.DeleteFunc(plan.Undo(u.rec.Steps), func(step plan.Step) bool {
+			_, rules := step.(plan.DelRules)
+			return !rules
+		})))
+		goes[u.rec.Ref()] = u.err == nil
+	}
+	for _, u := range all {
+		if !goes[u.rec.Ref()] {
+			continue
+		}
+		idle := slices.DeleteFunc(reserved(u.rec), func(port uint16) bool {
+			return slices.ContainsFunc(users[port], func(ref store.Ref) bool { return !goes[ref] })
+		})
+		if len(idle) > 0 {
+			u.fail(u.kernel.Apply(ctx, plan.ReleasePorts{Ports: idle}))
+		}
+	}
+	return nil
+}
+
+// reserved are the ports that a record keeps from the host's own connections.
+func reserved(rec store.Record) []uint16 {
+	var ports []uint16
+	for _, step := range rec.Steps {
+		if s, ok := step.(plan.ReservePorts); ok {
+			ports = append(ports, s.Ports...)
+		}
+	}
+	return ports
+}
+
+// unusedBy are the steps that remove what records shared and no other names: the tables first, which need no look at
+// each bridge then.
+func unusedBy(tx *store.Tx, gone []store.Record) (plan.Steps, error) {
+	filtered := map[string]bool{}
+	var names []string
+	for _, rec := range gone {
+		for _, name := range rec.Shared {
+			if !strings.HasPrefix(name, sharedPort) && !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+		for _, step := range rec.Steps {
+			if b, ok := step.(plan.EnsureBridge); ok && b.Filtered {
+				filtered[b.Name] = true
+			}
+		}
+	}
+	idle, err := unused(tx, names)
+	if err != nil {
+		return nil, err
+	}
+	return removalOf(idle, func(bridge string) bool { return filtered[bridge] }), nil
+}
+
+// removalOf are the steps that remove shared things.
+func removalOf(idle []string, filtered func(bridge string) bool) plan.Steps {
+	var steps plan.Steps
+	rules := slices.Contains(idle, sharedRules)
+	if rules {
+		steps = append(steps, plan.ReleaseRules{})
+	}
+	for _, name := range idle {
+		if name != sharedRules {
+			steps = append(steps, plan.ReleaseBridge{Name: name, Filtered: !rules && filtered(name)})
+		}
+	}
+	return steps
+}
+
+// shares is the name of what a removal removes.
+func shares(step plan.Step) string {
+	if b, ok := step.(plan.ReleaseBridge); ok {
+		return b.Name
+	}
+	return sharedRules
+}
+
+// bridgeWait bounds how long a detach waits for attaches that may be about to use the bridge. One that it leaves has a
+// user again, or is gc's.
+const bridgeWait = 2 * time.Second
+
+// releaseUnused removes what no record named a moment ago, or names now when the caller has the exclusive lock. An attach
+// holds that lock shared from its record to the moment when the kernel shows what it uses, so under the exclusive one what
+// no record names has no user on its way either. Who is killed before that leaves what gc knows by its mark.
+func (s *Setup) releaseUnused(ctx context.Context, idle plan.Steps, locked bool) error {
+	if len(idle) == 0 {
+		return nil
+	}
+	if !locked {
+		wait, cancel := context.WithTimeout(ctx, bridgeWait)
+		defer cancel()
+		release, err := s.Store.LockExclusive(wait)
+		if errors.Is(err, context.DeadlineExceeded) {
+			return nil // somebody is about to use one
+		}
+		if err != nil {
+			return err
+		}
+		defer release()
+		if idle, err = s.stillUnused(ctx, idle); err != nil {
+			return err
+		}
+	}
+	return apply.Undo(ctx, s.Host.KernelByID(-1, nil), idle)
+}
+
+// stillUnused are the removals of what no record names now.
+func (s *Setup) stillUnused(ctx context.Context, idle plan.Steps) (plan.Steps, error) {
+	var still plan.Steps
+	err := s.Store.View(ctx, func(tx *store.Tx) error {
+		for _, step := range idle {
+			free, err := unused(tx, []string{shares(step)})
+			if err != nil {
+				return err
+			}
+			if len(free) > 0 {
+				still = append(still, step)
+			}
+		}
+		return nil
+	})
+	return still, err
+}
+
+// unused are the shared things among names that no record names.
+func unused(tx *store.Tx, names []string) ([]string, error) {
+	var idle []string
+	for _, name := range names {
+		used := false
+		for _, err := range tx.Users(name) {
+			if err != nil {
+				return nil, err
+			}
+			used = true
+			break
+		}
+		if !used {
+			idle = append(idle, name)
+		}
+	}
+	return idle, nil
+}
+
+// usersOf are the records that name a shared thing.
+func usersOf(tx *store.Tx, name string) ([]store.Ref, error) {
+	var refs []store.Ref
+	for ref, err := range tx.Users(name) {
+		if err != nil {
+			return nil, err
+		}
+		refs = append(refs, ref)
+	}
+	return refs, nil
+}

@@ -1,0 +1,125 @@
+package netsetup
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/netsetup/store"
+)
+
+// The firewall's rules are a function of the records. An attach adds its own to what is there. Where somebody has taken
+// the tables away, or their chains, it has all of them written anew from the records instead, which repair does too.
+
+// sharing is the lock on what containers share, as an attach holds it.
+type sharing struct {
+	store   *store.Store
+	release func()
+}
+
+func (u *sharing) begin(ctx context.Context) (err error) {
+	u.release, err = u.store.LockShared(ctx)
+	return err
+}
+
+// end gives the lock up, if it is held.
+func (u *sharing) end() {
+	if u.release != nil {
+		u.release()
+		u.release = nil
+	}
+}
+
+// renewFor writes all rules anew for an attach that could not add its own. It needs the lock for itself alone, which no
+// attach can have while it shares it; meanwhile its record says what it uses. The attach may have lost its record by then,
+// to a detach that waited for it.
+func (s *Setup) renewFor(ctx context.Context, rec store.Record, use *sharing) error {
+	use.end()
+	err := s.withoutOthers(ctx, func() error {
+		// Many attaches may have found the tables gone, and one of them has been here.
+		if s.addRules(ctx, rec) == nil {
+			return nil
+		}
+		records, err := s.ruled(ctx)
+		if err != nil {
+			return err
+		}
+		return s.Host.RenewRules(rulesOf(newest(records, rec.Ref())))
+	})
+	if err != nil {
+		return err
+	}
+	if err = use.begin(ctx); err != nil {
+		return err
+	}
+	_, there, err := s.find(ctx, rec.Ref())
+	if err == nil && !there {
+		err = fmt.Errorf("container %s was detached while it was being attached", rec.Container)
+	}
+	return err
+}
+
+// addRules adds the rules of one record to what is there.
+func (s *Setup) addRules(ctx context.Context, rec store.Record) error {
+	k := s.Host.KernelByID(-1, nil)
+	for _, step := range rec.Steps {
+		if _, ok := step.(plan.AddRules); !ok {
+			continue
+		}
+		if err := k.Apply(ctx, step); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// withoutOthers runs fn while nobody attaches, undoes, or removes what is shared.
+func (s *Setup) withoutOthers(ctx context.Context, fn func() error) error {
+	release, err := s.Store.LockExclusive(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return fn()
+}
+
+// ruled are the records whose host's side is here, the oldest first: where the rules of two differ about what they share,
+// the newer one's policy is.
+func (s *Setup) ruled(ctx context.Context) ([]store.Record, error) {
+	var all []store.Record
+	err := s.Store.View(ctx, func(tx *store.Tx) (err error) {
+		all, err = s.all(tx)
+		return err
+	})
+	all = slices.DeleteFunc(all, func(r store.Record) bool { return !s.isHere(r) })
+	slices.SortFunc(all, func(a, b store.Record) int {
+		return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.Container, b.Container), strings.Compare(a.ID, b.ID))
+	})
+	return all, err
+}
+
+// newest puts one record last.
+func newest(records []store.Record, ref store.Ref) []store.Record {
+	i := slices.IndexFunc(records, func(r store.Record) bool { return r.Ref() == ref })
+	if i < 0 {
+		return records
+	}
+	rec := records[i]
+	return append(slices.Delete(records, i, i+1), rec)
+}
+
+// rulesOf are the rules of records, in their order.
+func rulesOf(records []store.Record) []plan.AddRules {
+	var all []plan.AddRules
+	for _, rec := range records {
+		for _, step := range rec.Steps {
+			if rules, ok := step.(plan.AddRules); ok {
+				all = append(all, rules)
+			}
+		}
+	}
+	return all
+}
