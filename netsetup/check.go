@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/lanhook/lanhook/netsetup/kernel"
 	"github.com/lanhook/lanhook/netsetup/plan"
@@ -17,8 +18,108 @@ type Drift struct {
 	What   string
 }
 
+// Checked is what [Setup.CheckAll] found.
+type Checked struct {
+	// Of are the differences of each record, by the same index.
+	Of [][]Drift
+	// Host are those of what records share and that are not of a single one: the firewall's chains, forwarding.
+	Host []string
+}
+
 // Check compares what the kernel has with what a record says. It changes nothing.
 func (s *Setup) Check(ctx context.Context, rec store.Record) ([]Drift, error) {
+	c, err := s.CheckAll(ctx, []store.Record{rec})
+	if err != nil {
+		return nil, err
+	}
+	drift := c.Of[0]
+	if slices.ContainsFunc(rec.Steps, byRecord) {
+		for _, what := range c.Host {
+			drift = append(drift, Drift{What: what})
+		}
+	}
+	return drift, nil
+}
+
+// CheckAll is [Setup.Check] for several records. What is listed as a whole, such as the firewall's rules, it lists once.
+func (s *Setup) CheckAll(ctx context.Context, records []store.Record) (Checked, error) {
+	c := Checked{Of: make([][]Drift, len(records))}
+	var err error
+	for i, rec := range records {
+		if c.Of[i], err = s.check(ctx, rec); err != nil {
+			return Checked{}, err
+		}
+	}
+	checked := func(r store.Record) bool {
+		return s.isHere(r) && r.State == store.Attached && slices.ContainsFunc(r.Steps, byRecord)
+	}
+	if !slices.ContainsFunc(records, checked) {
+		return c, nil
+	}
+	shared, err := s.sharedDrift(ctx)
+	if err != nil {
+		return Checked{}, err
+	}
+	for i, rec := range records {
+		if !checked(rec) {
+			continue
+		}
+		for _, line := range shared.rules {
+			if strings.Contains(line, rec.ID) {
+				c.Of[i] = append(c.Of[i], Drift{What: line})
+			}
+		}
+		for _, port := range reserved(rec) {
+			if !within(shared.reserved, port) {
+				c.Of[i] = append(c.Of[i], Drift{What: portDrift(port)})
+			}
+		}
+	}
+	c.Host = slices.Concat(shared.host(), shared.forwarding)
+	return c, nil
+}
+
+// sharedDrift is what the kernel has of what records share.
+type sharedDrift struct {
+	records    []store.Record
+	rules      []string
+	forwarding []string
+	reserved   []plan.Ports
+}
+
+// host are the differences of rules that are of no record.
+func (d sharedDrift) host() []string {
+	return slices.DeleteFunc(slices.Clone(d.rules), func(line string) bool {
+		return slices.ContainsFunc(d.records, func(r store.Record) bool { return strings.Contains(line, r.ID) })
+	})
+}
+
+// sharedDrift compares what all records share, while nobody changes either.
+func (s *Setup) sharedDrift(ctx context.Context) (sharedDrift, error) {
+	var d sharedDrift
+	err := s.withoutOthers(ctx, func() error {
+		var err error
+		if d.records, err = s.ruled(ctx); err != nil {
+			return err
+		}
+		if all := rulesOf(d.records); len(all) > 0 {
+			if d.rules, err = s.Host.RuleDrift(all); err != nil {
+				return err
+			}
+		}
+		facts, err := s.forwardingFacts(ctx, d.records)
+		if err != nil {
+			return err
+		}
+		d.forwarding = forwardingDrift(facts)
+		d.reserved, _, err = s.reservedPorts(ctx, d.records)
+		return err
+	})
+	return d, err
+}
+
+// check compares what the container and its links have with what a record says.
+func (s *Setup) check(ctx context.Context, rec store.Record) ([]Drift, error) {
 	if rec.BootID != s.BootID {
 		return []Drift{{What: "the record is of another boot; lanhook gc removes it"}}, nil
 	}
@@ -120,8 +221,7 @@ func (s *Setup) checkHost(rec store.Record) ([]Drift, error) {
 			found, err = s.checkPort(st)
 		case plan.EnsureBridge:
 			found, err = s.checkBridge(st)
-		case plan.AddMacvlan, plan.SetSysctls, plan.AddAddress, plan.SetLink, plan.AddRoute,
-			plan.DelLink, plan.DelRoute, plan.ReleaseBridge:
+		default:
 		}
 		if err != nil {
 			return nil, err
@@ -156,16 +256,14 @@ func (s *Setup) checkBridge(b plan.EnsureBridge) ([]Drift, error) {
 		return nil, err
 	case !ok:
 		return []Drift{{What: fmt.Sprintf("bridge %s is gone", b.Name)}}, nil
-	case !bridge.Up:
-		return []Drift{{What: fmt.Sprintf("bridge %s is down", b.Name)}}, nil
-	case bridge.Group != plan.Group:
+	case bridge.Group != plan.Group && bridge.Up:
 		return nil, nil
+	case bridge.Group != plan.Group:
+		return []Drift{{What: fmt.Sprintf("bridge %s is down", b.Name)}}, nil
 	}
 	var drift []Drift
-	for _, a := range b.Addresses {
-		if !slices.Contains(bridge.Addresses, a) {
-			drift = append(drift, Drift{What: fmt.Sprintf("address %s of bridge %s is gone", a, b.Name)})
-		}
+	for _, what := range bridgeDrift(bridge, b) {
+		drift = append(drift, Drift{What: what})
 	}
 	return drift, nil
 }

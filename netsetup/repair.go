@@ -1,0 +1,190 @@
+package netsetup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/netsetup/store"
+)
+
+// Repaired is what [Setup.Repair] found amiss and put right, in words.
+type Repaired struct {
+	// Rules are of the firewall.
+	Rules []string `json:"rules"`
+	// Links are of bridges.
+	Links []string `json:"links"`
+	// Settings are of the host's settings.
+	Settings []string `json:"settings"`
+}
+
+// None says whether all was well.
+func (r Repaired) None() bool { return len(r.Rules)+len(r.Links)+len(r.Settings) == 0 }
+
+// Repair puts right what containers share on the host and what somebody else has changed, by the records alone: the rules
+// of the firewall, bridges of lanhook's that are down or have lost an address, forwarding, and reserved ports. It changes
+// nothing that is as it should be, and nothing inside of containers; what is gone altogether, such as a bridge, it cannot
+// bring back with its ports. Nobody attaches or detaches meanwhile. It goes on past failures and joins them.
+func (s *Setup) Repair(ctx context.Context) (Repaired, error) {
+	r := Repaired{Rules: []string{}, Links: []string{}, Settings: []string{}}
+	err := s.withoutOthers(ctx, func() error {
+		records, err := s.ruled(ctx)
+		if err != nil {
+			return err
+		}
+		return errors.Join(s.repairBridges(ctx, records, &r), s.repairRules(records, &r),
+			s.repairForwarding(ctx, records, &r), s.repairPorts(ctx, records, &r))
+	})
+	return r, err
+}
+
+func (s *Setup) repairRules(records []store.Record, r *Repaired) error {
+	all := rulesOf(records)
+	if len(all) == 0 {
+		return nil // what is there without a record is gc's
+	}
+	drift, err := s.Host.RuleDrift(all)
+	if err != nil || len(drift) == 0 {
+		return err
+	}
+	if err = s.Host.RenewRules(all); err == nil {
+		r.Rules = drift
+	}
+	return err
+}
+
+// repairBridges carries out anew the steps that made bridges, the newest last. They change nothing of a bridge that is
+// not lanhook's.
+func (s *Setup) repairBridges(ctx context.Context, records []store.Record, r *Repaired) error {
+	var errs []error
+	k := s.Host.KernelByID(-1, nil)
+	for _, rec := range records {
+		for _, step := range rec.Steps {
+			b, ok := step.(plan.EnsureBridge)
+			if !ok || b.AsIs {
+				continue
+			}
+			link, there, err := s.Host.Link(b.Name)
+			if err != nil || !there || link.Group != plan.Group {
+				errs = append(errs, err)
+				continue
+			}
+			drift := bridgeDrift(link, b)
+			if len(drift) == 0 {
+				continue
+			}
+			if err := k.Apply(ctx, b); err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			r.Links = append(r.Links, drift...)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// bridgeDrift says in what a bridge of lanhook's is not what a step made it.
+func bridgeDrift(link kernel.State, b plan.EnsureBridge) []string {
+	var drift []string
+	if !link.Up {
+		drift = append(drift, fmt.Sprintf("bridge %s is down", b.Name))
+	}
+	for _, a := range b.Addresses {
+		if !slices.Contains(link.Addresses, a) {
+			drift = append(drift, fmt.Sprintf("address %s of bridge %s is gone", a, b.Name))
+		}
+	}
+	if b.Localnet && !link.Localnet {
+		drift = append(drift, fmt.Sprintf("bridge %s does not take what the host sends from 127.0.0.0/8 (route_localnet)", b.Name))
+	}
+	return drift
+}
+
+// repairForwarding turns forwarding on again where containers need it.
+func (s *Setup) repairForwarding(ctx context.Context, records []store.Record, r *Repaired) error {
+	facts, err := s.forwardingFacts(ctx, records)
+	if err != nil {
+		return err
+	}
+	drift := forwardingDrift(facts)
+	if len(drift) == 0 {
+		return nil
+	}
+	step := plan.EnsureForwarding{Links: facts.NotForwarding, V6: facts.NotForwarding6}
+	if err = s.Host.KernelByID(-1, nil).Apply(ctx, step); err == nil {
+		r.Settings = append(r.Settings, drift...)
+	}
+	return err
+}
+
+// forwardingFacts asks which of the host's links should forward for containers, and do not.
+func (s *Setup) forwardingFacts(ctx context.Context, records []store.Record) (plan.Facts, error) {
+	var forwards plan.Families
+	for _, rules := range rulesOf(records) {
+		for _, of := range rules.Of {
+			if of.Gate != plan.NAT && of.Gate != plan.Routed {
+				continue
+			}
+			for _, a := range of.Addresses {
+				forwards.V4, forwards.V6 = forwards.V4 || a.Is4(), forwards.V6 || a.Is6()
+			}
+		}
+	}
+	if forwards == (plan.Families{}) {
+		return plan.Facts{}, nil
+	}
+	return s.Host.Facts(ctx, nil, []kernel.Query{{Forwards: forwards}})
+}
+
+func forwardingDrift(facts plan.Facts) []string {
+	var drift []string
+	for _, name := range facts.NotForwarding {
+		drift = append(drift, fmt.Sprintf("link %s of the host does not forward IPv4", name))
+	}
+	if facts.NotForwarding6 {
+		drift = append(drift, "the host does not forward IPv6")
+	}
+	return drift
+}
+
+// repairPorts keeps ports from the host's own connections that somebody has taken from the list.
+func (s *Setup) repairPorts(ctx context.Context, records []store.Record, r *Repaired) error {
+	list, known, err := s.reservedPorts(ctx, records)
+	if err != nil || !known {
+		return err
+	}
+	var lost []uint16
+	for _, rec := range records {
+		for _, port := range reserved(rec) {
+			if !within(list, port) && !slices.Contains(lost, port) {
+				lost = append(lost, port)
+			}
+		}
+	}
+	if len(lost) == 0 {
+		return nil
+	}
+	if err = s.Host.KernelByID(-1, nil).Apply(ctx, plan.ReservePorts{Ports: lost}); err != nil {
+		return err
+	}
+	for _, port := range lost {
+		r.Settings = append(r.Settings, portDrift(port))
+	}
+	return nil
+}
+
+// reservedPorts asks which ports are kept from the host's own connections; known is false when no record needs to know.
+func (s *Setup) reservedPorts(ctx context.Context, records []store.Record) (list []plan.Ports, known bool, err error) {
+	if !slices.ContainsFunc(records, func(r store.Record) bool { return len(reserved(r)) > 0 }) {
+		return nil, false, nil
+	}
+	facts, err := s.Host.Facts(ctx, nil, []kernel.Query{anyPort()})
+	return facts.Reserved, err == nil, err
+}
+
+func portDrift(port uint16) string {
+	return fmt.Sprintf("port %d is no more kept from the host's own connections (ip_local_reserved_ports)", port)
+}
