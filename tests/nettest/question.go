@@ -1,0 +1,195 @@
+//go:build linux
+
+package nettest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Serve answers each question to a port of the namespace, a connection ("tcp") or a datagram ("udp"), with the name of the
+// namespace and the address that the question came from. The unspecified IPv6 address serves both families. The function
+// that it gives ends the service, and so does the end of the test.
+func (s *Space) Serve(t testing.TB, network string, at netip.AddrPort) func() {
+	t.Helper()
+	var done sync.WaitGroup
+	var closer io.Closer
+	s.Do(t, func() {
+		switch network {
+		case "tcp":
+			l, err := net.Listen("tcp", at.String()) //nolint:noctx // it waits for nothing
+			check(t, s.Name+" listens on "+at.String(), err)
+			closer = l
+			done.Go(func() { s.answerConnections(l) })
+		case "udp":
+			c, err := net.ListenPacket("udp", at.String()) //nolint:noctx // as above
+			check(t, s.Name+" listens on "+at.String(), err)
+			closer = c
+			done.Go(func() { s.answerDatagrams(c) })
+		default:
+			t.Fatalf("there is no network %q", network)
+		}
+	})
+	end := sync.OnceFunc(func() {
+		_ = closer.Close()
+		done.Wait()
+	})
+	t.Cleanup(end)
+	return end
+}
+
+func (s *Space) answerConnections(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		// The one that answers hangs up first, as most servers do: its end stays behind (TIME_WAIT), not the asker's.
+		_, _ = io.WriteString(c, s.answer(c.RemoteAddr()))
+		_ = c.Close()
+	}
+}
+
+func (s *Space) answerDatagrams(c net.PacketConn) {
+	for {
+		_, from, err := c.ReadFrom(make([]byte, 64))
+		if err != nil {
+			return
+		}
+		_, _ = c.WriteTo([]byte(s.answer(from)), from)
+	}
+}
+
+func (s *Space) answer(to net.Addr) string {
+	from, err := netip.ParseAddrPort(to.String())
+	if err != nil {
+		return err.Error()
+	}
+	return s.Name + " " + from.Addr().Unmap().WithZone("").String()
+}
+
+// Ask asks a server of [Space.Serve] until it answers, and says why it did not in the time given. A datagram is sent
+// again, with the same port, as long as there is no answer.
+func (s *Space) Ask(t testing.TB, network string, to netip.AddrPort, within time.Duration) (string, error) {
+	t.Helper()
+	return s.AskFrom(t, network, netip.AddrPort{}, to, within)
+}
+
+// AskFrom is [Space.Ask] from an address and port of the asker's, each of which may be zero for any.
+func (s *Space) AskFrom(t testing.TB, network string, from, to netip.AddrPort, within time.Duration) (string, error) {
+	t.Helper()
+	answer, err := "", error(nil)
+	s.Do(t, func() {
+		for deadline := time.Now().Add(within); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+			if answer, err = ask(network, from, to, deadline); err == nil {
+				return
+			}
+		}
+	})
+	return answer, err
+}
+
+// ask runs on the thread that is inside the namespace: a connection to a literal address is opened by the caller.
+func ask(network string, from, to netip.AddrPort, deadline time.Time) (string, error) {
+	d := net.Dialer{Deadline: deadline, FallbackDelay: -1, Control: reuse}
+	switch {
+	case !from.IsValid():
+	case network == "udp":
+		d.LocalAddr = net.UDPAddrFromAddrPort(from)
+	default:
+		d.LocalAddr = net.TCPAddrFromAddrPort(from)
+	}
+	c, err := d.DialContext(context.Background(), network, to.String())
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	if network == "tcp" {
+		if err := c.SetDeadline(deadline); err != nil {
+			return "", err
+		}
+		text, err := io.ReadAll(c)
+		if err == nil && len(text) == 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		return string(text), err
+	}
+	answer := make([]byte, 128)
+	for time.Now().Before(deadline) {
+		if _, err = c.Write([]byte("?")); err != nil {
+			return "", err
+		}
+		if err = c.SetReadDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
+			return "", err
+		}
+		n, err := c.Read(answer)
+		switch {
+		case err == nil:
+			return string(answer[:n]), nil
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return "", err
+		}
+	}
+	return "", os.ErrDeadlineExceeded
+}
+
+// reuse lets a port be used that an earlier connection had.
+func reuse(_, _ string, c syscall.RawConn) error {
+	var err error
+	if controlled := c.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+	}); controlled != nil {
+		return controlled
+	}
+	return err
+}
+
+// Times that a question is given: to be answered on a busy machine, and to stay without an answer.
+const (
+	patience   = 5 * time.Second
+	impatience = 300 * time.Millisecond
+)
+
+// Gets fails the test unless a question to an address, HOST:PORT, is answered with want: the name of the namespace that
+// serves and, behind a space, the address that it saw, "*" for any. With "" nobody may answer, and with "refused" it
+// must be refused at once.
+func (s *Space) Gets(t testing.TB, network, to, want string) {
+	t.Helper()
+	s.GetsFrom(t, network, netip.AddrPort{}, to, want)
+}
+
+// GetsFrom is [Space.Gets] for [Space.AskFrom].
+func (s *Space) GetsFrom(t testing.TB, network string, from netip.AddrPort, to, want string) {
+	t.Helper()
+	at, err := netip.ParseAddrPort(to)
+	check(t, "read an address", err)
+	within := patience
+	if want == "" || want == Refused {
+		within = impatience
+	}
+	got, err := s.AskFrom(t, network, from, at, within)
+	name, anybody := strings.CutSuffix(want, "*")
+	switch {
+	case want == "" && err != nil, want == Refused && errors.Is(err, unix.ECONNREFUSED):
+	case err == nil && got == want, err == nil && anybody && want != "" && strings.HasPrefix(got, name):
+	case want == "" || want == Refused:
+		t.Errorf("%s at %s by %s: answer %q, error %v; want none (%s)", s.Name, to, network, got, err, want)
+	default:
+		t.Errorf("%s at %s by %s: answer %q, error %v; want %q", s.Name, to, network, got, err, want)
+	}
+}
+
+// Refused is what [Space.Gets] wants of a port that nobody has.
+const Refused = "refused"
+
