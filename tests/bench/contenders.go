@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"path/filepath"
 )
 
@@ -20,7 +21,10 @@ type driver string
 
 const (
 	macvlan driver = "macvlan"
-	bridge  driver = "bridge"
+	// bridge is one without any rules of a firewall.
+	bridge driver = "bridge"
+	// published is a bridge behind the host's addresses, with a port of the host's for each container.
+	published driver = "published"
 )
 
 // contender attaches containers to a network and detaches them. All give them an address of a /16 and, but for netavark
@@ -91,18 +95,29 @@ parent = "lan0"
   gateway = "10.66.0.1"
 
 [network.bridge]
-driver = "bridge"
-bridge = "lh0"
+driver   = "bridge"
+bridge   = "lh0"
+firewall = false
 
   [[network.bridge.subnet]]
   subnet  = "10.67.0.0/16"
   range   = "10.67.16.0/20"
   gateway = "10.67.0.1"
 
+[network.published]
+driver = "bridge"
+bridge = "lh1"
+
+  [[network.published.subnet]]
+  subnet  = "10.71.0.0/16"
+  range   = "10.71.16.0/20"
+  gateway = "10.71.0.1"
+
 [[rule]]
 name     = "all"
 match    = {}
 networks = ["*"]
+publish  = true
 `
 
 // lanhook is called as runc calls a hook.
@@ -123,7 +138,18 @@ type state struct {
 }
 
 func (n *lanhook) attach(h *host, c *container, d driver) command {
+	if d == published {
+		return n.publish(h, c, fmt.Sprintf("%d:%d", c.port(), containerPort))
+	}
 	return n.hook(h, "createRuntime", d, state{ID: c.id, Status: "creating", PID: c.process.Pid})
+}
+
+// publish attaches a container with ports as io.lanhook.publish has them.
+func (n *lanhook) publish(h *host, c *container, ports string) command {
+	return n.hook(h, "createRuntime", published, state{
+		ID: c.id, Status: "creating", PID: c.process.Pid,
+		Annotations: map[string]string{"io.lanhook.publish": ports},
+	})
 }
 
 func (n *lanhook) detach(h *host, c *container, d driver) command {
@@ -133,7 +159,9 @@ func (n *lanhook) detach(h *host, c *container, d driver) command {
 func (n *lanhook) hook(h *host, stage string, d driver, s state) command {
 	s.OCIVersion = "1.2.0"
 	s.Bundle = "/run/containerd/io.containerd.runtime.v2.task/default/" + s.ID
-	s.Annotations = map[string]string{"io.lanhook.network": string(d)}
+	annotations := map[string]string{"io.lanhook.network": string(d)}
+	maps.Copy(annotations, s.Annotations)
+	s.Annotations = annotations
 	stdin, err := json.Marshal(s)
 	if err != nil {
 		stdin = nil // It has strings and a number only.
@@ -164,7 +192,7 @@ const netavarkText = `{"container_id":"%[1]s","container_name":"c%[2]d",
 "networks":{"bench":{"static_ips":["10.%[3]d.%[4]d.%[5]d"],"interface_name":"eth0"}},
 "network_info":{"bench":{"name":"bench","id":"53ce4390f2adb1681eb1a90ec8b48c49c015e0a8d336c197637e7f65e365fa9e",
 "driver":"%[6]s","network_interface":"%[7]s","subnets":[{"subnet":"10.%[3]d.0.0/16","gateway":"10.%[3]d.0.1"}],
-"ipv6_enabled":false,"internal":%[8]t,"dns_enabled":false,"ipam_options":{"driver":"host-local"}}}}`
+"ipv6_enabled":false,"internal":%[8]t,"dns_enabled":false,"ipam_options":{"driver":"host-local"}}}%[9]s}`
 
 func (n netavark) attach(h *host, c *container, d driver) command { return n.command("setup", h, c, d) }
 
@@ -173,16 +201,23 @@ func (n netavark) detach(h *host, c *container, d driver) command {
 }
 
 func (n netavark) command(verb string, h *host, c *container, d driver) command {
-	subnet, link := 66, "lan0"
-	if d == bridge {
+	subnet, link, kind, ports := 66, "lan0", d, ""
+	switch d {
+	case macvlan:
+	case bridge:
 		subnet, link = 69, n.bridge()
+	case published:
+		subnet, link, kind = 72, "nv1", bridge
+		ports = fmt.Sprintf(`,"port_mappings":[{"host_ip":"","protocol":"tcp","host_port":%d,"container_port":%d,"range":1}]`,
+			c.port(), containerPort)
 	}
 	return command{
 		argv: []string{
 			netavarkProgram, "--config", filepath.Join(h.dir, "netavark"), "--rootless", "false",
 			"--aardvark-binary", "/usr/lib/podman/aardvark-dns", verb, c.netns(),
 		},
-		stdin: fmt.Appendf(nil, netavarkText, c.id, c.number, subnet, 64+c.number>>8&0x3f, c.number&0xff, d, link, d == bridge),
+		stdin: fmt.Appendf(nil, netavarkText, c.id, c.number, subnet, 64+c.number>>8&0x3f, c.number&0xff, kind, link,
+			d == bridge, ports),
 	}
 }
 
@@ -210,11 +245,15 @@ func (p *cni) command(verb string, h *host, c *container, d driver, last string)
 		subnet, own = 68, fmt.Sprintf(`"bridge":%q,"isGateway":true,"ipMasq":false,`, p.bridge())
 	}
 	return command{
-		argv: []string{filepath.Join(cniFolder, string(d))},
-		env: []string{
-			"CNI_COMMAND=" + verb, "CNI_CONTAINERID=" + c.id, "CNI_NETNS=" + c.netns(), "CNI_IFNAME=eth0",
-			"CNI_PATH=" + cniFolder,
-		},
+		argv:  []string{filepath.Join(cniFolder, string(d))},
+		env:   cniEnvironment(verb, c),
 		stdin: fmt.Appendf(nil, cniText, d, own, filepath.Join(h.dir, "cni"), subnet, last),
+	}
+}
+
+func cniEnvironment(verb string, c *container) []string {
+	return []string{
+		"CNI_COMMAND=" + verb, "CNI_CONTAINERID=" + c.id, "CNI_NETNS=" + c.netns(), "CNI_IFNAME=eth0",
+		"CNI_PATH=" + cniFolder,
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"syscall"
 	"time"
 )
@@ -52,6 +53,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	if role == roleHost {
 		return report(stderr, holdHost(os.Stdin, stdout))
+	}
+	if len(args) == 1 && args[0] == roleEcho {
+		return report(stderr, echo(os.Stdin, stdout))
+	}
+	if len(args) == 3 && args[0] == roleFlow {
+		count, err := strconv.Atoi(args[2])
+		return report(stderr, errors.Join(err, ask(args[1], count)))
 	}
 	c, err := parse(args, stderr)
 	if errors.Is(err, flag.ErrHelp) {

@@ -130,6 +130,14 @@ func (m measurements) targets(c config, size int64) []target {
 				median(d, operation, many, "lanhook")/median(d, operation, none, "lanhook"), 1.15, times)
 		}
 	}
+	ratio(published, attachOp, "netavark", 0.25)
+	ratio(published, attachOp, "CNI", 0.1)
+	ratio(published, detachOp, "netavark", 0.1)
+	ratio(published, detachOp, "CNI", 0.1)
+	add(fmt.Sprintf("%s attach, lanhook with %d ports published / with one", published, manyPorts),
+		median(published, attachOp, many, "lanhook")/median(published, attachOp, none, "lanhook"), 1.2, times)
+	add(fmt.Sprintf("connection to a published port, with %d ports published / with two", manyPorts),
+		median(published, flowOp, many, "lanhook")/median(published, flowOp, none, "lanhook"), 1.1, times)
 	for _, d := range []driver{macvlan, bridge} {
 		add(fmt.Sprintf("gc of %d dead %s containers", c.crowd, d), median(d, "gc", many, "lanhook")/1000, 1, second)
 	}
@@ -186,6 +194,13 @@ func (s summary) print(out io.Writer) error {
 			line("%s %s, with %d attached / with none\t%s\t%s", d, operation, s.Many, s.growth(d, operation, names[0]),
 				s.growth(d, operation, names[1]))
 		}
+	}
+	for _, operation := range []string{attachOp, detachOp} {
+		s.line(line, what{published, operation, none, ""}, "one port there", names)
+		s.line(line, what{published, operation, many, ""}, fmt.Sprintf("%d ports there", manyPorts), names)
+	}
+	for _, scene := range []string{none, many} {
+		s.line(line, what{published, flowOp, scene, ""}, fmt.Sprintf("%d connections, ports: %s", flows, scene), names)
 	}
 	line("")
 	for _, r := range s.Rows {

@@ -68,6 +68,9 @@ func runAll(l *lab, m measurements, say func(string)) error {
 			return fmt.Errorf("%s: %w", d, err)
 		}
 	}
+	if err := b.publishing(); err != nil {
+		return fmt.Errorf("published ports: %w", err)
+	}
 	say("bridge that is made by the first container and removed with the last")
 	if err := b.firsts(); err != nil {
 		return fmt.Errorf("first container on a bridge: %w", err)
@@ -175,7 +178,7 @@ func (b *bencher) cycle(p contender, d driver, scene string) error {
 	if err != nil {
 		return err
 	}
-	s, err := b.measure(b.host, p.attach(b.host, c, d))
+	s, err := b.carryOut(p, add, c, d)
 	if err != nil {
 		return err
 	}
@@ -186,7 +189,7 @@ func (b *bencher) cycle(p contender, d driver, scene string) error {
 			return err
 		}
 	}
-	if s, err = b.measure(b.host, p.detach(b.host, c, d)); err != nil {
+	if s, err = b.carryOut(p, del, c, d); err != nil {
 		return err
 	}
 	b.add(what{d, detachOp, scene, p.name()}, s)
