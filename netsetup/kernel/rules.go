@@ -31,9 +31,17 @@ func (h *Host) filter(use func(*firewall.Conn) error) error {
 }
 
 // RenewRules writes the host's whole ruleset anew, in one transaction, so that it is that of all records and nothing
-// else of lanhook's. Of records that say different things of one bridge, the later ones win.
+// else of lanhook's, and forgets what went by the lack of it. Of records that say different things of one bridge, the
+// later ones win.
 func (h *Host) RenewRules(all []plan.AddRules) error {
-	return h.filter(func(c *firewall.Conn) error { return c.Renew(all) })
+	if err := h.filter(func(c *firewall.Conn) error { return c.Renew(all) }); err != nil {
+		return err
+	}
+	var rules []plan.Rules
+	for _, s := range all {
+		rules = append(rules, s.Of...)
+	}
+	return h.forgetUntranslated(rules)
 }
 
 // RuleDrift says in words where the host's ruleset is not that of all records, with the id of the record that lacks

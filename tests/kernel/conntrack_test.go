@@ -217,6 +217,12 @@ func TestForgetUntranslated(t *testing.T) {
 			k := h.KernelByID(-1, nil)
 			k.Renew = func(context.Context) error { return h.RenewRules([]plan.AddRules{s}) }
 			each(t, n, all, c.gone, func() { run(t, k, s) })
+			each(t, n, all, c.gone, func() { run(t, k, s) }) // by adding what is there
+			each(t, n, all, c.gone, func() {
+				if err := h.RenewRules([]plan.AddRules{s}); err != nil {
+					t.Fatal(err)
+				}
+			})
 			run(t, k, plan.ReleaseRules{})
 		})
 	}
