@@ -13,7 +13,7 @@ VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),unrele
 FUZZTIME ?= 30s
 # The kernel features that this lane must have. A test that needs one of them fails where it is missing; a test that
 # needs any other is skipped, saying so.
-LANHOOK_TEST_HAVE ?= macvlan,bridge,veth,vxlan,nft
+LANHOOK_TEST_HAVE ?= macvlan,bridge,veth,vxlan,nft,bridge-nf
 
 # A checkout without commits or without git has no revision to write into the binary.
 BUILDVCS := $(if $(shell git rev-parse --verify --quiet HEAD 2>/dev/null),auto,false)

@@ -30,8 +30,10 @@ const (
 	Macvlan Feature = "macvlan"
 	VXLAN   Feature = "vxlan"
 	NFT     Feature = "nft"
-	IPVLAN  Feature = "ipvlan"
-	VLAN    Feature = "vlan"
+	// BridgeNF is a bridge whose frames go through the host's rules for packets (br_netfilter).
+	BridgeNF Feature = "bridge-nf"
+	IPVLAN   Feature = "ipvlan"
+	VLAN     Feature = "vlan"
 )
 
 // Need skips the test, loudly, unless the kernel has the features. It finds out by using them in a namespace that ends
@@ -65,6 +67,27 @@ func probe(f Feature) error {
 	return err
 }
 
+// bridgeCalls are the settings of [BridgeNF].
+var bridgeCalls = [...]string{"/proc/sys/net/bridge/bridge-nf-call-iptables", "/proc/sys/net/bridge/bridge-nf-call-ip6tables"}
+
+// CallBridge says whether frames that a bridge of the namespace passes on go through its rules for packets. Where the
+// kernel has no such thing it does nothing, and for true skips the test.
+func (s *Space) CallBridge(t testing.TB, call bool) {
+	t.Helper()
+	value := "0"
+	if call {
+		Need(t, BridgeNF)
+		value = "1"
+	}
+	s.Do(t, func() {
+		for _, name := range bridgeCalls {
+			if err := os.WriteFile(name, []byte(value), 0o600); err != nil && !errors.Is(err, os.ErrNotExist) {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
 func use(f Feature) error {
 	if f == NFT {
 		out, err := exec.Command("nft", "add table inet probe").CombinedOutput()
@@ -72,6 +95,10 @@ func use(f Feature) error {
 			return fmt.Errorf("add an nft table: %w: %s", err, out)
 		}
 		return nil
+	}
+	if f == BridgeNF {
+		_, err := os.Stat(bridgeCalls[0])
+		return err
 	}
 	named := func(name string) netlink.LinkAttrs {
 		a := netlink.NewLinkAttrs()
@@ -85,7 +112,7 @@ func use(f Feature) error {
 	attrs := named("probe2")
 	var link netlink.Link
 	switch f { //nolint:exhaustive // the children of a parent are below
-	case Veth, NFT:
+	case Veth:
 		return nil
 	case Bridge:
 		link = &netlink.Bridge{LinkAttrs: attrs}

@@ -25,15 +25,20 @@ func (s *Space) Serve(t testing.TB, network string, at netip.AddrPort) func() {
 	t.Helper()
 	var done sync.WaitGroup
 	var closer io.Closer
+	// What the machine itself can do with IPv6 says nothing of the namespace: the family is by the address alone.
+	family, config := "4", net.ListenConfig{}
+	if at.Addr().Is6() {
+		family, config.Control = "6", bothFamilies
+	}
 	s.Do(t, func() {
 		switch network {
 		case "tcp":
-			l, err := net.Listen("tcp", at.String()) //nolint:noctx // it waits for nothing
+			l, err := config.Listen(t.Context(), "tcp"+family, at.String())
 			check(t, s.Name+" listens on "+at.String(), err)
 			closer = l
 			done.Go(func() { s.answerConnections(l) })
 		case "udp":
-			c, err := net.ListenPacket("udp", at.String()) //nolint:noctx // as above
+			c, err := config.ListenPacket(t.Context(), "udp"+family, at.String())
 			check(t, s.Name+" listens on "+at.String(), err)
 			closer = c
 			done.Go(func() { s.answerDatagrams(c) })
@@ -92,8 +97,14 @@ func (s *Space) AskFrom(t testing.TB, network string, from, to netip.AddrPort, w
 	answer, err := "", error(nil)
 	s.Do(t, func() {
 		for deadline := time.Now().Add(within); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-			if answer, err = ask(network, from, to, deadline); err == nil {
+			got, failed := ask(network, from, to, deadline)
+			if failed == nil {
+				answer, err = got, nil
 				return
+			}
+			// The last one may have had no time for a better reason.
+			if err == nil || !errors.Is(failed, os.ErrDeadlineExceeded) {
+				err = failed
 			}
 		}
 	})
@@ -146,13 +157,18 @@ func ask(network string, from, to netip.AddrPort, deadline time.Time) (string, e
 
 // reuse lets a port be used that an earlier connection had.
 func reuse(_, _ string, c syscall.RawConn) error {
+	return option(c, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
+}
+
+// bothFamilies lets a socket of IPv6 serve IPv4 as well.
+func bothFamilies(_, _ string, c syscall.RawConn) error {
+	return option(c, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 0)
+}
+
+func option(c syscall.RawConn, level, name, value int) error {
 	var err error
-	if controlled := c.Control(func(fd uintptr) {
-		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
-	}); controlled != nil {
-		return controlled
-	}
-	return err
+	controlled := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), level, name, value) })
+	return errors.Join(controlled, err)
 }
 
 // Times that a question is given: to be answered on a busy machine, and to stay without an answer.
@@ -192,4 +208,3 @@ func (s *Space) GetsFrom(t testing.TB, network string, from netip.AddrPort, to, 
 
 // Refused is what [Space.Gets] wants of a port that nobody has.
 const Refused = "refused"
-

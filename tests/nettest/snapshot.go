@@ -28,6 +28,9 @@ func (s *Space) Remember(t testing.TB) {
 	s.remembered = &want
 }
 
+// Remembered is what [Space.Remember] saw last.
+func (s *Space) Remembered() string { return *s.remembered }
+
 // Same fails the test unless the namespace is like what [Space.Remember] saw. It waits a little for what the kernel
 // does in the background, such as taking links away that were in a namespace which has ended.
 func (s *Space) Same(t testing.TB) {

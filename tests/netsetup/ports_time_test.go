@@ -1,0 +1,218 @@
+//go:build linux
+
+package netsetup_test
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/lanhook/lanhook/tests/nettest"
+)
+
+// TestPortsProcess has processes of the host on ports that are published.
+func TestPortsProcess(t *testing.T) {
+	t.Run("PP-11 one that comes later gets nothing", func(t *testing.T) {
+		s := newSite(t, shop, true)
+		web := s.at(t, "web", "shop", "9", "publish=8080:80,8080:80/udp")
+		for _, network := range []string{"tcp", "udp"} {
+			s.Host.Serve(t, network, netip.MustParseAddrPort("[::]:8080"))
+		}
+		asks(t,
+			question{"PP-11 from the LAN", s.Neighbour, "10.77.0.2:8080", "web 10.77.0.1"},
+			question{"PP-11 from the LAN", s.Neighbour, "[fd77::2]:8080", "web fd77::1"},
+			question{"PP-11 the host", s.Host, "127.0.0.1:8080", "web *"},
+			question{"PP-11 what cannot be published is the process's", s.Host, "[::1]:8080", "host ::1"},
+		)
+		s.untouched(t)
+		web.detach(t)
+		asks(t, question{"PP-11 then the process has it", s.Neighbour, "10.77.0.2:8080", "host 10.77.0.1"})
+		s.empty(t)
+	})
+	t.Run("PP-11 one that is there", func(t *testing.T) {
+		s := newSite(t, shop, true)
+		end := s.Host.Serve(t, "tcp", netip.MustParseAddrPort("10.77.0.2:8080"))
+		web := s.box(t, "web")
+		web.refused(t, "port 8080/tcp of 10.77.0.2 is taken by ", "network=shop", "publish=8080:80")
+		s.Neighbour.Gets(t, "tcp", "10.77.0.2:8080", "host 10.77.0.1")
+		end()
+		web.attach(t, "network=shop", "publish=8080:80")
+		web.serves(t, 80)
+		s.Neighbour.Gets(t, "tcp", "10.77.0.2:8080", "web 10.77.0.1")
+		s.over(t, web)
+	})
+}
+
+// TestPortsTaken has a second container ask for the first one's port.
+func TestPortsTaken(t *testing.T) {
+	s := newSite(t, shop+back, true)
+	web, second := s.at(t, "web", "shop", "9", "publish=8080:80,8080:80/udp,8080:80/sctp"), s.box(t, "second")
+	for _, protocol := range []string{"tcp", "udp", "sctp"} {
+		t.Run("PP-09 "+protocol, func(t *testing.T) {
+			second.refused(t, "port 8080/"+protocol, "network=back", "publish=8080:80/"+protocol)
+		})
+	}
+	asks(t, question{"PP-09 the first has it still", s.Neighbour, "10.77.0.2:8080", "web 10.77.0.1"})
+	s.over(t, web)
+}
+
+// TestPortsFree leaves the host's port to lanhook.
+func TestPortsFree(t *testing.T) {
+	s := newSite(t, shop, true)
+	boxes := map[string]*box{"one": s.box(t, "one"), "two": s.box(t, "two")}
+	var got []uint16
+	for id, b := range boxes {
+		r := b.attach(t, "network=shop", "publish=80,127.0.0.1::80,81")
+		b.serves(t, 80)
+		var own []uint16
+		for _, p := range r.Interfaces[0].Publish {
+			if !slices.Contains(own, p.Host) {
+				own = append(own, p.Host)
+			}
+			at := netip.AddrPortFrom(p.Addr, p.Host)
+			switch {
+			case p.To.Port() != 80:
+			case p.Addr.IsLoopback():
+				t.Run("PP-24 "+id, func(t *testing.T) { s.Host.Gets(t, "tcp", at.String(), id+" *") })
+			case p.Addr.Is4():
+				t.Run("PP-12 "+id, func(t *testing.T) {
+					s.Neighbour.Gets(t, "tcp", netip.AddrPortFrom(addr("10.77.0.2"), p.Host).String(), id+" 10.77.0.1")
+					s.Neighbour.Gets(t, "tcp", netip.AddrPortFrom(addr("fd77::2"), p.Host).String(), id+" fd77::1")
+				})
+			}
+		}
+		if len(own) != 3 {
+			t.Errorf("PP-24 %s got the ports %v, want three", id, own)
+		}
+		got = append(got, own...)
+	}
+	slices.Sort(got)
+	if n := len(slices.Compact(got)); n != 6 {
+		t.Errorf("PP-12 they got %d ports, want 6", n)
+	}
+	s.over(t, boxes["one"], boxes["two"])
+}
+
+// TestPortsAgain gives a port to another container while the kernel remembers connections of the first.
+func TestPortsAgain(t *testing.T) {
+	const wish = "publish=8080:80,8080:80/udp"
+	s := newSite(t, shop, true)
+	client := netip.MustParseAddrPort("10.77.0.1:5555")
+	early := s.Host.Serve(t, "udp", netip.MustParseAddrPort("10.77.0.2:8081"))
+	s.Neighbour.GetsFrom(t, "udp", client, "10.77.0.2:8081", "host 10.77.0.1")
+	early()
+	for _, c := range []struct{ name, id, n string }{
+		{"PP-25 the first", "one", "9"},
+		{"PP-25 the same port at another address", "two", "10"},
+		{"PP-25 the same port at a former address", "three", "9"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := s.at(t, c.id, "shop", c.n, wish+",8081:80/udp")
+			for _, network := range []string{"tcp", "udp"} {
+				s.Neighbour.GetsFrom(t, network, client, "10.77.0.2:8080", c.id+" 10.77.0.1")
+			}
+			// A client who talked to a process of the host before.
+			s.Neighbour.GetsFrom(t, "udp", client, "10.77.0.2:8081", c.id+" 10.77.0.1")
+			s.untouched(t)
+			b.detach(t)
+			b.End()
+		})
+	}
+	s.empty(t)
+}
+
+// lines are the rules of lanhook's tables and each element, sorted.
+func (s *site) lines(t *testing.T) []string {
+	t.Helper()
+	text := strings.ReplaceAll(s.tablesOf(t, true), "elements = {", "\n")
+	list := strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == ',' })
+	for i := range list {
+		list[i] = strings.Trim(list[i], "\t {}")
+	}
+	slices.Sort(list)
+	return slices.DeleteFunc(list, func(l string) bool { return l == "" })
+}
+
+// TestPortsDrift has somebody else change lanhook's rules.
+func TestPortsDrift(t *testing.T) {
+	s := newSite(t, shop+back, true)
+	web := s.at(t, "web", "shop", "9", "publish=8080:80,8080:80/udp,127.0.0.1:8081:80")
+	far := s.at(t, "far", "back", "9", "publish=8090:80")
+	want := s.lines(t)
+	for name, script := range map[string]string{
+		"PP-19 a port gone":           `delete element inet lanhook any4 { tcp . 8080 }`,
+		"PP-19 a port elsewhere":      `delete element inet lanhook any4 { tcp . 8080 }; add element inet lanhook any4 { tcp . 8080 : 172.31.0.77 . 80 }`,
+		"PP-19 a rule gone":           `flush chain inet lanhook forward`,
+		"PP-19 a rule more":           `insert rule inet lanhook forward accept`,
+		"PP-19 an address gone":       `delete element inet lanhook masquerade6 { fd31::9 }`,
+		"PP-23 all tables gone":       `flush ruleset`,
+		"PP-23 lanhook's table empty": `delete table inet lanhook; add table inet lanhook`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			if drift := s.drift(t); len(drift) > 0 {
+				t.Errorf("before, check finds %v", drift)
+			}
+			s.admin(t, script)
+			if script == "flush ruleset" {
+				s.admin(t, s.tables)
+			}
+			if drift := s.drift(t); len(drift) == 0 {
+				t.Error("check finds nothing")
+			}
+			r, err := s.setup.Repair(t.Context())
+			if err != nil || len(r.Rules) == 0 {
+				t.Errorf("repair gave %+v (%v)", r, err)
+			}
+			if diff := cmp.Diff(want, s.lines(t)); diff != "" {
+				t.Errorf("rules (-before +after):\n%s", diff)
+			}
+			s.Neighbour.Gets(t, "tcp", "10.77.0.2:8080", "web 10.77.0.1")
+			s.untouched(t)
+		})
+	}
+	t.Run("PP-20 attached twice, repaired twice", func(t *testing.T) {
+		if r := web.attach(t, "network=shop,ip=172.31.0.9,ip=fd31::9", "publish=8080:80,8080:80/udp,127.0.0.1:8081:80"); !r.Already {
+			t.Errorf("attached as %+v", r)
+		}
+		if r, err := s.setup.Repair(t.Context()); err != nil || !r.None() {
+			t.Errorf("repair gave %+v (%v)", r, err)
+		}
+		if diff := cmp.Diff(want, s.lines(t)); diff != "" {
+			t.Errorf("rules (-before +after):\n%s", diff)
+		}
+	})
+	s.over(t, web, far)
+}
+
+// drift is what check finds of all records.
+func (s *site) drift(t *testing.T) []string {
+	t.Helper()
+	c, err := s.setup.CheckAll(t.Context(), s.records(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := slices.Clone(c.Host)
+	for _, of := range c.Of {
+		for _, d := range of {
+			list = append(list, d.What)
+		}
+	}
+	return list
+}
+
+// TestPortsFlushedOrDetached: a detach over tables that are gone succeeds, and an attach over them makes them anew for all.
+func TestPortsFlushedOrDetached(t *testing.T) {
+	s := newSite(t, shop, true)
+	web, late := s.at(t, "web", "shop", "9", "publish=8080:80,8080:80/udp"), s.box(t, "late")
+	flush := func() { s.admin(t, "add table inet lanhook; delete table inet lanhook") }
+	flush()
+	asks(t, question{"PP-23 gone", s.Neighbour, "10.77.0.2:8080", nettest.Refused})
+	late.attach(t, "network=shop", "publish=8081:80")
+	asks(t, question{"PP-23 back with the next container", s.Neighbour, "10.77.0.2:8080", "web 10.77.0.1"})
+	late.detach(t)
+	flush()
+	s.over(t, web)
+}
