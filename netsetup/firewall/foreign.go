@@ -14,9 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ForwardDrop lists chains of others that drop what is forwarded unless a rule of theirs lets it pass (policy drop), as
-// nft(8) names them: what lanhook accepts they may drop. Those of iptables-nft are among them. Rules that drop
-// everything at the end of a chain are not seen.
+// ForwardDrop lists chains of others that drop what is forwarded unless a rule of theirs lets it pass, by their policy or
+// their last rule, as nft(8) names them: what lanhook accepts they may drop. Those of iptables-nft are among them.
 func (c *Conn) ForwardDrop() ([]string, error) {
 	var list []string
 	err := c.read(func() error {
@@ -28,8 +27,14 @@ func (c *Conn) ForwardDrop() ([]string, error) {
 		for _, chain := range all {
 			family, filters := forwarding(chain.Table.Family)
 			f := chainFound(chain)
-			if !filters || f.hook == nil || f.hook.at != *nftables.ChainHookForward || chain.Policy == nil ||
-				*chain.Policy != nftables.ChainPolicyDrop || chain.Table.Name == tableName {
+			if !filters || f.hook == nil || f.hook.at != *nftables.ChainHookForward || chain.Table.Name == tableName {
+				continue
+			}
+			drops, err := c.endsInDrop(chain)
+			if err != nil {
+				return fmt.Errorf("look at chain %s of table %s %s: %w", chain.Name, family, chain.Table.Name, err)
+			}
+			if !drops {
 				continue
 			}
 			list = append(list, fmt.Sprintf("chain %s %s %s", family, chain.Table.Name, chain.Name))

@@ -54,6 +54,24 @@ func TestForwardDrop(t *testing.T) {
 		command(t, n.Host, "nft delete table inet theirs")
 		command(t, n.Host, "nft delete table bridge theirs")
 	})
+	t.Run("firewalld", func(t *testing.T) {
+		for _, line := range []string{
+			"nft add table inet firewalld",
+			"nft add chain inet firewalld filter_FORWARD { type filter hook forward priority 10 ; policy accept ; }",
+			"nft add rule inet firewalld filter_FORWARD ct state established accept",
+			"nft add rule inet firewalld filter_FORWARD iifname lo drop",
+		} {
+			command(t, n.Host, line)
+		}
+		check(t)
+		command(t, n.Host, "nft add rule inet firewalld filter_FORWARD counter reject with icmpx type admin-prohibited")
+		check(t, "chain inet firewalld filter_FORWARD")
+		command(t, n.Host, "nft add rule inet firewalld filter_FORWARD counter log drop")
+		check(t, "chain inet firewalld filter_FORWARD")
+		command(t, n.Host, "nft add rule inet firewalld filter_FORWARD accept")
+		check(t)
+		command(t, n.Host, "nft delete table inet firewalld")
+	})
 	for _, c := range []struct{ program, want string }{
 		{"iptables-nft", "chain ip filter FORWARD"},
 		{"ip6tables-nft", "chain ip6 filter FORWARD"},
@@ -74,6 +92,16 @@ func TestForwardDrop(t *testing.T) {
 			command(t, n.Host, c.program+" -P FORWARD ACCEPT")
 			check(t)
 			command(t, n.Host, c.program+" -F FORWARD")
+			if strings.HasSuffix(c.program, "nft") {
+				command(t, n.Host, c.program+" -A FORWARD -i p0 -j DROP")
+				check(t)
+				command(t, n.Host, c.program+" -A FORWARD -j DROP")
+				check(t, c.want)
+				command(t, n.Host, c.program+" -F FORWARD")
+				command(t, n.Host, c.program+" -A FORWARD -j REJECT")
+				check(t, c.want)
+				command(t, n.Host, c.program+" -F FORWARD")
+			}
 		})
 	}
 	n.Host.Remember(t) // iptables leaves empty tables.
