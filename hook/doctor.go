@@ -29,14 +29,14 @@ func (a *app) doctorCmd() *command {
 		long: `Look at the configuration of every engine, at the policy, the state directory and the kernel, and say what lets
 containers start without their network or keeps them from starting. Exit code 1 when anything does. Nothing is changed;
 the kernel is tried in a network namespace of its own.`,
-		run: func(context.Context, []string) error { return a.doctor(root) },
+		run: func(ctx context.Context, _ []string) error { return a.doctor(ctx, root) },
 		flags: func(fs *pflag.FlagSet) {
 			fs.StringVar(&root, "root", "", "look at the files below `DIR`, another host's, and at files only")
 		},
 	}
 }
 
-func (a *app) doctor(root string) error {
+func (a *app) doctor(ctx context.Context, root string) error {
 	dir := programs
 	if root == "" {
 		self, err := os.Executable()
@@ -46,10 +46,12 @@ func (a *app) doctor(root string) error {
 		dir = filepath.Dir(self)
 	}
 	files := engine.Files{Root: root}
-	found := []engine.Finding{a.policyFinding(root)}
+	p, finding := a.policyFinding(root)
+	found := []engine.Finding{finding}
 	if root == "" {
 		found = append(found, userFinding(), a.stateFinding())
 		found = append(found, kernelFindings()...)
+		found = append(found, rulesFindings(ctx, files, p)...)
 	}
 	found = append(found, unitFinding(files))
 	doctor := engine.Doctor{Files: files, Programs: dir, Settings: settings(files)}
@@ -91,8 +93,8 @@ func (a *app) printDoctor(found []engine.Finding) error {
 	return a.printTable([]string{"", "CHECK", "FOUND"}, rows)
 }
 
-// policyFinding says whether the policy can decide anything.
-func (a *app) policyFinding(root string) engine.Finding {
+// policyFinding says whether the policy can decide anything. It gives the policy, nil for one that cannot be read.
+func (a *app) policyFinding(root string) (*policy.Policy, engine.Finding) {
 	f := engine.Finding{Check: "policy", Level: engine.Fail}
 	load := func() (*policy.Policy, error) { return policy.Load(a.policy) }
 	if root != "" && a.policy == "" {
@@ -107,7 +109,7 @@ func (a *app) policyFinding(root string) engine.Finding {
 	default:
 		f.Level, f.Means = engine.OK, fmt.Sprintf("%s, %s", count(len(p.Networks), "network"), count(len(p.Rules), "rule"))
 	}
-	return f
+	return p, f
 }
 
 // userFinding says whether this process has the rights that the hook needs, as far as it is told.

@@ -106,28 +106,38 @@ func threadInode() (uint64, error) {
 }
 
 // dialAlone makes a network namespace and gives a socket of it, which alone holds it: it ends when the socket is closed.
-// A thread that cannot go back stays locked to its goroutine.
-func dialAlone() (c *conn, err error) {
-	runtime.LockOSThread()
-	back, err := openNamespace(threadNamespace)
-	if err != nil {
-		runtime.UnlockOSThread()
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, back.close()) }()
-	if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		runtime.UnlockOSThread()
-		return nil, failed(err, "make a network namespace")
-	}
-	c, err = dial()
-	if backErr := setns(back); backErr != nil {
-		return c, errors.Join(err, failed(backErr, "leave a network namespace"))
-	}
-	runtime.UnlockOSThread()
+func dialAlone() (*conn, error) {
+	var c *conn
+	err := alone(func() (err error) {
+		c, err = dial()
+		return err
+	})
 	if err == nil {
 		c.home = &home{}
 	}
 	return c, err
+}
+
+// alone runs do in a network namespace that it makes, which ends with what do leaves open of it. A thread that cannot go
+// back stays locked to its goroutine.
+func alone(do func() error) (err error) {
+	runtime.LockOSThread()
+	back, err := openNamespace(threadNamespace)
+	if err != nil {
+		runtime.UnlockOSThread()
+		return err
+	}
+	defer func() { err = errors.Join(err, back.close()) }()
+	if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		return failed(err, "make a network namespace")
+	}
+	err = do()
+	if backErr := setns(back); backErr != nil {
+		return errors.Join(err, failed(backErr, "leave a network namespace"))
+	}
+	runtime.UnlockOSThread()
+	return err
 }
 
 // dialHere opens the calling thread's namespace: its file, and a socket that is certainly of the same one.

@@ -32,3 +32,12 @@ func TestProbe(t *testing.T) {
 		t.Errorf("tried %v, want %v", kinds, want)
 	}
 }
+
+// TestProbeRules tries rules of every kind, beside a host that is not touched: nettest looks at its ruleset as well.
+func TestProbeRules(t *testing.T) {
+	nettest.Need(t, nettest.NFT)
+	nettest.New(t)
+	if err := kernel.ProbeRules(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/lanhook/lanhook/hook/engine"
+	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/policy"
+)
+
+// policyOf makes a policy of bridge networks with these subnets: apps has both families and leaves the host, db has IPv6
+// and is internal, lan is no bridge.
+func policyOf() *policy.Policy {
+	subnets := func(words ...string) []policy.Subnet {
+		var list []policy.Subnet
+		for _, word := range words {
+			list = append(list, policy.Subnet{Prefix: netip.MustParsePrefix(word)})
+		}
+		return list
+	}
+	return &policy.Policy{Networks: map[string]*policy.Network{
+		"apps": {
+			Name: "apps", Driver: policy.Bridge, Bridge: "lh-apps", Firewall: true, GatewayMode: policy.GatewayNAT,
+			Subnets: subnets("172.30.0.0/16", "fd30::/64"),
+		},
+		"db": {
+			Name: "db", Driver: policy.Bridge, Bridge: "lh-db", Firewall: true, Internal: true,
+			GatewayMode: policy.GatewayNAT, Subnets: subnets("fd31::/64"),
+		},
+		"lan": {Name: "lan", Driver: policy.Macvlan, Subnets: subnets("192.168.1.0/24")},
+	}}
+}
+
+// below makes a folder with these files, and others with the text "".
+func below(t *testing.T, texts map[string]string) engine.Files {
+	t.Helper()
+	root := t.TempDir()
+	for name, text := range texts {
+		path := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return engine.Files{Root: root}
+}
+
+func TestFirewallFinding(t *testing.T) {
+	missing := errors.New("add table inet lanhook: operation not supported")
+	const load = "modprobe nf_tables nf_conntrack nft_ct nft_nat nft_masq nft_fib_inet nft_limit nf_conntrack_netlink, " +
+		"or take a kernel that has them"
+	for _, c := range []struct {
+		name     string
+		networks []string
+		err      error
+		want     engine.Finding
+	}{
+		{"there", []string{"apps"}, nil, engine.Finding{
+			Check: "firewall", Level: engine.OK, Means: "nftables and connection tracking can do all that rules need",
+		}},
+		{"missing and not needed", nil, missing, engine.Finding{
+			Check: "firewall", Level: engine.Warn, Means: "rules cannot be made: add table inet lanhook: operation not supported", Do: load,
+		}},
+		{"missing", filtered(policyOf()), missing, engine.Finding{
+			Check: "firewall", Level: engine.Fail,
+			Means: "rules cannot be made: add table inet lanhook: operation not supported: no container gets on the bridge " +
+				"networks apps, db",
+			Do: load + ", or say firewall = false there",
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, firewallFinding(c.networks, c.err)); diff != "" {
+				t.Errorf("the finding differs (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestDropFindings(t *testing.T) {
+	warn := func(chain, do string) []engine.Finding {
+		return []engine.Finding{{
+			Check: "forward", Level: engine.Warn,
+			Means: chain + " drops what none of its rules accepts: unless one accepts what lh-apps forwards, " +
+				"containers there reach nothing beyond the host, and published ports do not answer",
+			Do: do + "; for each of lh-apps",
+		}}
+	}
+	const ipFORWARD = "chain ip filter FORWARD"
+	for _, c := range []struct {
+		name   string
+		files  map[string]string
+		policy *policy.Policy
+		chains []string
+		err    error
+		want   []engine.Finding
+	}{
+		{name: "none", policy: policyOf(), want: []engine.Finding{{
+			Check: "forward", Level: engine.OK, Means: "no chain of the host's own drops what is forwarded",
+		}}},
+		{name: "not known", policy: policyOf(), err: errors.New("permission denied"), want: []engine.Finding{{
+			Check: "forward", Level: engine.Warn, Means: "not all of the host's own rules were looked at: permission denied",
+			Do: "run lanhook doctor as root",
+		}}},
+		{name: "nothing is forwarded", chains: []string{ipFORWARD}, want: []engine.Finding{{
+			Check: "forward", Level: engine.OK, Means: "no network of the policy is forwarded; chain ip filter FORWARD would drop what is",
+		}}},
+		{
+			name: "iptables", policy: policyOf(), chains: []string{ipFORWARD},
+			want: warn(ipFORWARD, "iptables -I FORWARD -i BRIDGE -j ACCEPT, the same with -o, and where these rules are kept"),
+		},
+		{
+			name: "ip6tables", policy: policyOf(), chains: []string{"chain ip6 filter FORWARD"},
+			want: warn("chain ip6 filter FORWARD", "ip6tables -I FORWARD -i BRIDGE -j ACCEPT, the same with -o, and where these rules are kept"),
+		},
+		{
+			name: "the older tables", policy: policyOf(), chains: []string{"iptables-legacy chain filter FORWARD"},
+			files: map[string]string{"run/docker.pid": "1"},
+			want: warn("iptables-legacy chain filter FORWARD",
+				"iptables-legacy -I DOCKER-USER -i BRIDGE -j ACCEPT, and the same with -o, after each start of Docker"),
+		},
+		{
+			name: "Docker", policy: policyOf(), chains: []string{ipFORWARD}, files: map[string]string{"run/docker.pid": "1"},
+			want: warn(ipFORWARD, "iptables -I DOCKER-USER -i BRIDGE -j ACCEPT, and the same with -o, after each start of Docker"),
+		},
+		{
+			name: "ufw", policy: policyOf(), chains: []string{ipFORWARD},
+			files: map[string]string{"etc/ufw/ufw.conf": "# ufw\nENABLED=yes\nLOGLEVEL=low\n"},
+			want:  warn(ipFORWARD, "ufw route allow in on BRIDGE, and ufw route allow out on BRIDGE"),
+		},
+		{
+			name: "ufw that is off", policy: policyOf(), chains: []string{ipFORWARD},
+			files: map[string]string{"etc/ufw/ufw.conf": "ENABLED=no\n"},
+			want:  warn(ipFORWARD, "iptables -I FORWARD -i BRIDGE -j ACCEPT, the same with -o, and where these rules are kept"),
+		},
+		{
+			name: "firewalld", policy: policyOf(), chains: []string{"chain inet firewalld filter_FORWARD"},
+			want: warn("chain inet firewalld filter_FORWARD",
+				"firewall-cmd --permanent --zone=trusted --add-interface=BRIDGE, then firewall-cmd --reload"),
+		},
+		{
+			name: "an administrator's", policy: policyOf(), chains: []string{"chain inet filter forward"},
+			want: warn("chain inet filter forward",
+				"nft insert rule inet filter forward iifname BRIDGE accept, the same with oifname, and where these rules are kept"),
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := dropFindings(below(t, c.files), bridges(c.policy), c.chains, c.err)
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("the findings differ (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestForwardingFinding(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		policy *policy.Policy
+		facts  plan.Facts
+		err    error
+		want   engine.Finding
+	}{
+		{name: "no policy", want: engine.Finding{
+			Level: engine.OK, Means: "no network of the policy needs the host to forward",
+		}},
+		{name: "on", policy: policyOf(), want: engine.Finding{Level: engine.OK, Means: "the host forwards what networks need"}},
+		{name: "off", policy: policyOf(), facts: plan.Facts{NotForwarding: []string{"eth0"}, NotForwarding6: true}, want: engine.Finding{
+			Level: engine.Warn, Means: "the host does not forward IPv4 on eth0 and IPv6: nothing gets out of the bridge network apps",
+			Do: "lanhook repair, if containers are attached to them: the first attach turns it on",
+		}},
+		{name: "not known", policy: policyOf(), err: errors.New("operation not permitted"), want: engine.Finding{
+			Level: engine.Warn, Means: "it is not known whether the host forwards: operation not permitted", Do: "run lanhook doctor as root",
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.want.Check = "forwarding"
+			if diff := cmp.Diff(c.want, forwardingFinding(outward(c.policy), c.facts, c.err)); diff != "" {
+				t.Errorf("the finding differs (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestConntrackFinding(t *testing.T) {
+	const dir = "proc/sys/net/netfilter/nf_conntrack_"
+	for _, c := range []struct {
+		name  string
+		files map[string]string
+		want  engine.Finding
+	}{
+		{"not loaded", nil, engine.Finding{Level: engine.OK, Means: "no connection is tracked yet"}},
+		{"room", map[string]string{dir + "count": "90\n", dir + "max": "100\n"}, engine.Finding{
+			Level: engine.OK, Means: "90 connections of at most 100 are tracked",
+		}},
+		{"nearly full", map[string]string{dir + "count": "91\n", dir + "max": "100\n"}, engine.Finding{
+			Level: engine.Warn, Means: "91 connections of at most 100 are tracked: beyond, the kernel drops what begins a new one",
+			Do: "sysctl net.netfilter.nf_conntrack_max=200, and in /etc/sysctl.d",
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.want.Check = "conntrack"
+			if diff := cmp.Diff(c.want, conntrackFinding(below(t, c.files))); diff != "" {
+				t.Errorf("the finding differs (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
