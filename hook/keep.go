@@ -8,14 +8,15 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/lanhook/lanhook/netsetup"
+	"github.com/lanhook/lanhook/netsetup/store"
 )
 
 func (a *app) checkCmd() *command {
 	return &command{
 		use:   "check [ID]",
 		short: "Compare what the kernel has with what the records say",
-		long: `Compare each interface of one container, or of all, with its record: link, name, MAC, MTU, addresses, routes, and
-the host's side. Differences are printed one a line, and the exit code is then 1.`,
+		long: `Compare each interface of one container, or of all, with its record: link, name, MAC, MTU, addresses, routes, the
+host's side and its rules. Differences are printed one a line, and the exit code is then 1.`,
 		args: []string{"ID"}, optional: true,
 		run: func(ctx context.Context, args []string) error {
 			id := ""
@@ -27,10 +28,37 @@ the host's side. Differences are printed one a line, and the exit code is then 1
 	}
 }
 
+// driftView is one difference as programs get it.
 type driftView struct {
-	Container string `json:"container"`
+	// Container is "" for what is no single container's.
+	Container string `json:"container,omitempty"`
 	Interface string `json:"interface,omitempty"`
 	What      string `json:"what"`
+}
+
+// String is the difference as people get it.
+func (d driftView) String() string {
+	if d.Container == "" {
+		return "host: " + d.What
+	}
+	return fmt.Sprintf("%s %s: %s", short(d.Container), cmp.Or(d.Interface, "-"), d.What)
+}
+
+// driftViews are the differences of records, and then those of what they share. repairable says whether repair puts any of
+// them right.
+func driftViews(records []store.Record, checked netsetup.Checked) (list []driftView, repairable bool) {
+	list = []driftView{}
+	for i, rec := range records {
+		for _, d := range checked.Of[i] {
+			repairable = repairable || d.Repair
+			list = append(list, driftView{rec.Container, d.IfName, byContainer(d.What, records)})
+		}
+	}
+	for _, what := range checked.Host {
+		repairable = true
+		list = append(list, driftView{What: byContainer(what, records)})
+	}
+	return list, repairable
 }
 
 func (a *app) check(ctx context.Context, id string) error {
@@ -49,27 +77,25 @@ func (a *app) check(ctx context.Context, id string) error {
 		return err
 	}
 	defer s.Host.Close()
-	drift := []driftView{}
-	for _, rec := range records {
-		found, err := s.Check(ctx, rec)
-		if err != nil {
-			return err
-		}
-		for _, d := range found {
-			drift = append(drift, driftView{rec.Container, d.IfName, d.What})
-		}
+	checked, err := s.CheckAll(ctx, records)
+	if err != nil {
+		return err
 	}
+	drift, repairable := driftViews(records, checked)
 	if a.json {
 		if err := a.printJSON(drift); err != nil {
 			return err
 		}
 	} else {
 		for _, d := range drift {
-			fmt.Fprintf(a.stdout, "%s %s: %s\n", short(d.Container), cmp.Or(d.Interface, "-"), d.What)
+			fmt.Fprintln(a.stdout, d)
 		}
 		if len(drift) == 0 {
 			fmt.Fprintf(a.stdout, "%d attached, all as recorded\n", len(records))
 		}
+	}
+	if repairable {
+		fmt.Fprintln(a.stderr, "hint: what is the host's can be put right with: lanhook repair")
 	}
 	if len(drift) > 0 {
 		return &quietError{exitFailed}

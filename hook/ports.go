@@ -119,10 +119,10 @@ func portsOf(rec store.Record) []portView {
 
 // portRange is an address with ports, or without them when there are none.
 func portRange(addr netip.Addr, port uint16, n int) string {
-	switch {
-	case n == 0:
+	switch n {
+	case 0:
 		return addr.String()
-	case n == 1:
+	case 1:
 		return netip.AddrPortFrom(addr, port).String()
 	}
 	return netip.AddrPortFrom(addr, port).String() + "-" + strconv.Itoa(int(port)+n-1)

@@ -19,7 +19,7 @@ import (
 func withRecords(t *testing.T, records ...store.Record) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // G302: a folder
+	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	s, err := store.Open(dir)

@@ -16,6 +16,8 @@ import (
 type Drift struct {
 	IfName string
 	What   string
+	// Repair says that [Setup.Repair] puts it right.
+	Repair bool
 }
 
 // Checked is what [Setup.CheckAll] found.
@@ -35,7 +37,7 @@ func (s *Setup) Check(ctx context.Context, rec store.Record) ([]Drift, error) {
 	drift := c.Of[0]
 	if slices.ContainsFunc(rec.Steps, byRecord) {
 		for _, what := range c.Host {
-			drift = append(drift, Drift{What: what})
+			drift = append(drift, Drift{What: what, Repair: true})
 		}
 	}
 	return drift, nil
@@ -66,12 +68,12 @@ func (s *Setup) CheckAll(ctx context.Context, records []store.Record) (Checked, 
 		}
 		for _, line := range shared.rules {
 			if strings.Contains(line, rec.ID) {
-				c.Of[i] = append(c.Of[i], Drift{What: line})
+				c.Of[i] = append(c.Of[i], Drift{What: line, Repair: true})
 			}
 		}
 		for _, port := range reserved(rec) {
 			if !within(shared.reserved, port) {
-				c.Of[i] = append(c.Of[i], Drift{What: portDrift(port)})
+				c.Of[i] = append(c.Of[i], Drift{What: portDrift(port), Repair: true})
 			}
 		}
 	}
@@ -263,7 +265,7 @@ func (s *Setup) checkBridge(b plan.EnsureBridge) ([]Drift, error) {
 	}
 	var drift []Drift
 	for _, what := range bridgeDrift(bridge, b) {
-		drift = append(drift, Drift{What: what})
+		drift = append(drift, Drift{What: what, Repair: true})
 	}
 	return drift, nil
 }

@@ -4,6 +4,7 @@ package script
 
 import (
 	"encoding/json"
+	"net"
 	"os"
 	"regexp"
 	"slices"
@@ -53,6 +54,8 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 		{"murder JOB", (*world).murder},
 		{"finish JOB CODE code…", (*world).finish},
 		{"until PATTERN PROGRAM arg…", (*world).until},
+		{"listen NETWORK ADDRESS", (*world).listen},
+		{"unlisten", (*world).unlisten},
 		{"mask", func(_ *world, ts *testscript.TestScript, _ []string) { mask(ts) }},
 		{"same", func(w *world, _ *testscript.TestScript, _ []string) { w.net.Host.Same(w.t) }},
 		{"remember", func(w *world, _ *testscript.TestScript, _ []string) { w.net.Host.Remember(w.t) }},
@@ -155,6 +158,22 @@ func (w *world) until(ts *testscript.TestScript, args []string) {
 			ts.Fatalf("not within %s", patience)
 		}
 	}
+}
+
+// listen lets this process have a port of the host.
+func (w *world) listen(ts *testscript.TestScript, args []string) {
+	w.net.Host.Do(w.t, func() {
+		l, err := net.Listen(args[0], args[1])
+		ts.Check(err)
+		w.listeners = append(w.listeners, l)
+	})
+}
+
+func (w *world) unlisten(ts *testscript.TestScript, _ []string) {
+	for _, l := range w.listeners {
+		ts.Check(l.Close())
+	}
+	w.listeners = nil
 }
 
 // mask replaces record ids and what is made from them, processes, namespaces and times.

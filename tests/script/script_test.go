@@ -5,6 +5,7 @@ package script
 import (
 	"errors"
 	"flag"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,6 +37,8 @@ var update = flag.Bool("update", false, "write what is printed into the scripts"
 //	watched JOB                     wait until the job's lanhook watches its parent and the container
 //	murder JOB                      kill the job with SIGKILL; of a runtime, not its hook
 //	finish JOB CODE…                wait for a job, which must end with one of these exit codes
+//	listen NETWORK ADDRESS          have a port of the host, such as "tcp 0.0.0.0:80"
+//	unlisten                        have none any more
 //	until PATTERN PROGRAM ARG…      run a program on the host again and again until its stdout matches
 //	mask                            print the last stdout, with words in place of what is another each time
 //	same                            the host must be what it was, now
@@ -47,7 +50,7 @@ var update = flag.Bool("update", false, "write what is printed into the scripts"
 //	chown USER FILE…                give files away
 func TestScript(t *testing.T) {
 	nettest.Need(t, nettest.Bridge, nettest.Macvlan)
-	for _, name := range []string{"dd", "flock", "ip", "nsenter", "ping", "setpriv"} {
+	for _, name := range []string{"dd", "flock", "ip", "nft", "nsenter", "ping", "setpriv"} {
 		_, err := exec.LookPath(name)
 		switch _, stated := os.LookupEnv(nettest.Have); {
 		case err != nil && stated:
@@ -75,6 +78,8 @@ type world struct {
 	spaces map[string]*nettest.Space
 	jobs   map[string]*job
 	state  string
+	// listeners have ports of the host.
+	listeners []net.Listener
 }
 
 // key finds the world of a script.
@@ -97,6 +102,9 @@ func setup(e *testscript.Env) error {
 		return err
 	}
 	e.Defer(func() {
+		for _, l := range w.listeners {
+			l.Close()
+		}
 		for _, j := range w.jobs {
 			j.end()
 		}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/lanhook/lanhook/netsetup/store"
+)
+
+func (a *app) repairCmd() *command {
+	return &command{
+		use:   "repair",
+		short: "Make the rules anew, after somebody has flushed or changed them",
+		long: `Put right, from the records, what containers share on the host and what somebody else has changed: the rules of the
+firewall, all of them in one transaction, lanhook's bridges and their addresses, forwarding, and ports that are kept from
+the host's own connections. Run it after «nft flush ruleset» or a restart of nftables.service. Nothing inside of
+containers is touched, and nobody else's rules are.`,
+		run: func(ctx context.Context, _ []string) error { return a.repair(ctx) },
+	}
+}
+
+func (a *app) repair(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, commandTimeout, lateError(commandTimeout))
+	defer cancel()
+	s, err := a.open(withoutPolicy)
+	if err != nil {
+		return err
+	}
+	defer s.Host.Close()
+	records, err := a.records(ctx)
+	if err != nil {
+		return err
+	}
+	repaired, err := s.Repair(ctx)
+	for _, list := range [][]string{repaired.Rules, repaired.Links, repaired.Settings} {
+		for i := range list {
+			list[i] = byContainer(list[i], records)
+		}
+	}
+	if a.json {
+		return errors.Join(err, a.printJSON(repaired))
+	}
+	all := slices.Concat(repaired.Rules, repaired.Links, repaired.Settings)
+	for _, what := range all {
+		fmt.Fprintln(a.stdout, what)
+	}
+	switch {
+	case len(all) > 0:
+		fmt.Fprintln(a.stdout, count(len(all), "difference")+" put right")
+	case err == nil:
+		fmt.Fprintln(a.stdout, "nothing to repair")
+	}
+	return err
+}
+
+// byContainer has words name containers where they name records, which are what rules bear.
+func byContainer(words string, records []store.Record) string {
+	for _, rec := range records {
+		words = strings.ReplaceAll(words, "record "+rec.ID, "container "+short(rec.Container))
+	}
+	return words
+}
