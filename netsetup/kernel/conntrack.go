@@ -64,9 +64,8 @@ func (h nfHeader) Len() int { return nfHeaderSize }
 
 func (h nfHeader) Serialize() []byte { return []byte{h.family, 0, 0, 0} }
 
-// tracked gives the socket for connections, nil when there are none to forget: then the kernel has none, or no means to
-// tell.
-func (h *Host) tracked() (*conn, error) {
+// tracked gives the socket for connections, and how many there are; 0 also where the kernel has no means to tell.
+func (h *Host) tracked() (*conn, uint32, error) {
 	c, err := h.conntrack.get(func() (c *conn, err error) {
 		err = h.do(func() error {
 			c, err = dialFamily(unix.NETLINK_NETFILTER)
@@ -78,29 +77,29 @@ func (h *Host) tracked() (*conn, error) {
 		return c, err
 	})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	// The answer says that more follows, which is not so (net/netfilter/nf_conntrack_netlink.c,
 	// ctnetlink_stat_ct_fill_info): the acknowledgement ends it.
 	msgs, err := c.exchange(ctStats, unix.NLM_F_ACK, []nl.NetlinkRequestData{nfHeader{unix.AF_UNSPEC}})
 	if errors.Is(err, unix.EINVAL) {
-		return nil, nil // A kernel without ctnetlink.
+		return c, 0, nil // A kernel without ctnetlink.
 	}
 	if err != nil {
-		return nil, failed(err, "count tracked connections")
+		return nil, 0, failed(err, "count tracked connections")
 	}
 	for _, msg := range msgs {
 		attrs, err := attributes(msg, nfHeaderSize)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		for _, a := range attrs {
-			if a.kind == ctEntries && len(a.value) == 4 && binary.BigEndian.Uint32(a.value) == 0 {
-				return nil, nil
+			if a.kind == ctEntries && len(a.value) == 4 {
+				return c, binary.BigEndian.Uint32(a.value), nil
 			}
 		}
 	}
-	return c, nil
+	return c, 0, nil
 }
 
 // forgetHolder forgets the connections of a container's addresses, where rules let any pass.
@@ -123,8 +122,8 @@ func (h *Host) forgetHolder(rules []plan.Rules) error {
 	if len(out) == 0 {
 		return nil
 	}
-	c, err := h.tracked()
-	if err != nil || c == nil {
+	c, n, err := h.tracked()
+	if err != nil || n == 0 {
 		return err
 	}
 	listed, err := c.forgetSources(out, in)
@@ -166,15 +165,15 @@ func (c *conn) forgetSources(out, in []netip.Addr) ([]uint8, error) {
 }
 
 // forgetUntranslated forgets connections of UDP to what was published, but for those that go where they ought to.
-// Others of the same port, to hosts elsewhere, stay. That takes a list, 4 ms for each family
-// with a table of 262,144 places.
+// Others of the same port, to hosts elsewhere, stay. That takes a list, 4 ms with a table of
+// 262,144 places; the kernel filters one family at a time.
 func (h *Host) forgetUntranslated(rules []plan.Rules) error {
 	wanted := redirectsOf(rules)
 	if len(wanted) == 0 {
 		return nil
 	}
-	c, err := h.tracked()
-	if err != nil || c == nil {
+	c, n, err := h.tracked()
+	if err != nil || n == 0 {
 		return err
 	}
 	local := map[netip.Addr]bool{}
@@ -187,21 +186,27 @@ func (h *Host) forgetUntranslated(rules []plan.Rules) error {
 		}
 		return yes
 	}
-	for _, f := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		of := slices.DeleteFunc(slices.Clone(wanted), func(r redirect) bool { return family(r.addr) != f })
-		if len(of) == 0 {
-			continue
-		}
-		err := c.forget(f, udpFilter(of), func(e entry) bool {
-			return e.protocol == unix.IPPROTO_UDP && isLocal(e.to) &&
-				slices.ContainsFunc(of, func(r redirect) bool { return r.misses(e) })
-		})
-		if err != nil {
-			return failed(err, "forget connections to published ports")
-		}
+	untranslated := func(e entry) bool {
+		return e.protocol == unix.IPPROTO_UDP &&
+			slices.ContainsFunc(wanted, func(r redirect) bool { return r.misses(e) }) && isLocal(e.to)
 	}
-	return nil
+	four := slices.DeleteFunc(slices.Clone(wanted), func(r redirect) bool { return r.addr.Is6() })
+	six := slices.DeleteFunc(slices.Clone(wanted), func(r redirect) bool { return r.addr.Is4() })
+	if len(four) > 0 && len(six) > 0 && n <= mostUnfiltered {
+		err = c.forget(unix.AF_UNSPEC, nil, untranslated)
+		return failed(err, "forget connections to published ports")
+	}
+	if len(four) > 0 {
+		err = c.forget(unix.AF_INET, udpFilter(four), untranslated)
+	}
+	if err == nil && len(six) > 0 {
+		err = c.forget(unix.AF_INET6, udpFilter(six), untranslated)
+	}
+	return failed(err, "forget connections to published ports")
 }
+
+// mostUnfiltered is how many connections are read in less time than it takes to look through an empty table once more.
+const mostUnfiltered = 4096
 
 // redirect is a range of ports of the host, all when last is 0, that go to a container.
 type redirect struct {
@@ -228,7 +233,7 @@ func redirectsOf(rules []plan.Rules) []redirect {
 
 // misses says whether a connection is to the redirected port, and answered by somebody else than the container.
 func (r redirect) misses(e entry) bool {
-	return (r.addr.IsUnspecified() || r.addr == e.to) &&
+	return r.addr.Is4() == e.to.Is4() && (r.addr.IsUnspecified() || r.addr == e.to) &&
 		(r.last == 0 || r.first <= e.port && e.port <= r.last) && e.answers != r.container
 }
 

@@ -236,7 +236,7 @@ func TestForgetAmongMany(t *testing.T) {
 	k := h.KernelByID(-1, nil)
 	all := map[string]flow{}
 	var gone []string
-	for i := range 600 {
+	for i := range 2100 { // more than is listed whole for two families
 		name := fmt.Sprintf("to the port from %d", i)
 		gone = append(gone, name)
 		all[name] = flow{udp, fmt.Sprintf("192.0.2.9:%d", 1000+i), "198.18.0.1:53", "198.18.0.1:53", fmt.Sprintf("192.0.2.9:%d", 1000+i)}
@@ -246,6 +246,9 @@ func TestForgetAmongMany(t *testing.T) {
 	}
 	s := published()
 	s.Of[0].Publish[0].Host = 53
+	six := s.Of[0].Publish[0]
+	six.Addr, six.To = addr("::"), netip.MustParseAddrPort("[fd00:30::2]:53")
+	s.Of[0].Publish, s.Of[0].Addresses = append(s.Of[0].Publish, six), append(s.Of[0].Addresses, six.To.Addr())
 	k.Renew = func(context.Context) error { return h.RenewRules([]plan.AddRules{s}) }
 	each(t, n, all, gone, func() { run(t, k, s) })
 	run(t, k, plan.ReleaseRules{})
