@@ -180,8 +180,8 @@ func (h *Host) forgetUntranslated(rules []plan.Rules) error {
 	isLocal := func(a netip.Addr) bool {
 		yes, known := local[a]
 		if !known {
-			_, found, err := h.localLink(a)
-			yes = err == nil && found
+			_, found, lookErr := h.localLink(a)
+			yes = lookErr == nil && found
 			local[a] = yes
 		}
 		return yes
