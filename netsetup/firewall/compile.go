@@ -22,8 +22,6 @@ import (
 type model struct {
 	// elements are there.
 	elements []element
-	// absent are not, whatever a former policy has left.
-	absent []element
 	// chains are those of single records, in the table bridge.
 	chains []chain
 }
@@ -63,12 +61,9 @@ func compile(all []plan.AddRules) (model, error) {
 	}
 	m := model{elements: slices.Collect(maps.Values(c.at))}
 	for name, r := range c.bridges {
-		there, absent := bridgeState(name, r)
-		m.elements = append(m.elements, there...)
-		m.absent = append(m.absent, absent...)
+		m.elements = append(m.elements, bridgeState(name, r)...)
 	}
 	grouped(m.elements)
-	grouped(m.absent)
 	for _, name := range slices.Sorted(maps.Keys(c.chains)) {
 		m.chains = append(m.chains, c.chains[name])
 	}
@@ -189,29 +184,34 @@ func protocolNumber(p request.Protocol) (field []byte, ok bool) {
 	return nil, false
 }
 
-// bridgeState is what is said of a bridge of lanhook's as a whole, and what is not.
-func bridgeState(name string, r plan.Rules) (there, absent []element) {
-	in := func(set, key, chain string) element {
-		return element{family: nftables.TableFamilyINet, set: set, key: key, chain: chain}
-	}
+// bridgeState is what is said of a bridge of lanhook's as a whole.
+func bridgeState(name string, r plan.Rules) []element {
 	key := concat(ifname(name))
-	there = append(there, in(setBridges, key, ""), in(setTo, key, gateChain(r.Gate)))
+	in := func(set, key string) element {
+		return element{family: nftables.TableFamilyINet, set: set, key: key}
+	}
+	to, settings := in(setTo, key), in(setSettings, key)
+	to.chain = gateChain(r.Gate)
+	words := []string{r.Gate.String()}
+	list := []element{in(setBridges, key), to}
 	if r.Gate == plan.Closed {
-		there = append(there, in(setFrom, key, chainClosed))
+		from := in(setFrom, key)
+		from.chain = chainClosed
+		list = append(list, from)
 	}
-	same := in(setSame, concat(ifname(name), ifname(name)), "")
-	open := in(setOpen, key, "")
-	for _, s := range []struct {
-		element
-		is bool
-	}{{same, r.ICC}, {open, !r.Isolate && r.Gate != plan.Closed}} {
-		if s.is {
-			there = append(there, s.element)
-		} else {
-			absent = append(absent, s.element)
-		}
+	if r.ICC {
+		list = append(list, in(setSame, concat(ifname(name), ifname(name))))
+		words = append(words, "icc")
 	}
-	return there, absent
+	if !r.Isolate && r.Gate != plan.Closed {
+		list = append(list, in(setOpen, key))
+		words = append(words, "open")
+	}
+	// Where the policy has changed, an element may be there that should not be. To delete it to be on the safe side would make
+	// every attach wait, at the end of its socket, until the kernel has waited for all its processors (nft_rcv_nl_event in
+	// net/netfilter/nf_tables_api.c). A value that is another one is EEXIST, and has the tables renewed.
+	settings.value = concat(ifname(strings.Join(words, " ")))
+	return append(list, settings)
 }
 
 // gateChain is the chain for what goes to a bridge.

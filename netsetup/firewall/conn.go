@@ -16,9 +16,9 @@ import (
 const (
 	// maxTries is how often a transaction, or a listing, is begun again that the kernel says was disturbed.
 	maxTries = 32
-	// replyTimeout bounds the wait for an answer. The kernel has put it into the socket before sendmsg(2) returns, so that
-	// it can only be missing, never late.
-	replyTimeout = 10 * time.Second
+	// replyTimeout bounds a transaction, and the wait for answers that do not come: without nftables, or without memory, the
+	// kernel answers a batch as a whole, where the library waits for an answer to each message.
+	replyTimeout = 5 * time.Second
 	// sendBuffer takes a transaction of some 100,000 elements, which is one message to the kernel, receiveBuffer the
 	// acknowledgements of its parts. They are limits, not memory.
 	sendBuffer    = 32 << 20
@@ -137,9 +137,6 @@ func (c *Conn) drain() error {
 // again tells errors after which a transaction is tried once more: a signal came, the rules changed while they were
 // looked at, a module was being loaded, or the answer was lost.
 func again(err error) bool {
-	return errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) || errors.Is(err, erestart) ||
+	return errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) || errors.Is(err, unix.ERESTART) ||
 		errors.Is(err, unix.ENOBUFS)
 }
-
-// erestart is the kernel's for a transaction that was made for another state of the rules.
-const erestart = unix.ERESTART

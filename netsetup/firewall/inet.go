@@ -15,6 +15,8 @@ const (
 	setOpen    = "open"
 	setFrom    = "from"
 	setTo      = "to"
+	// setSettings is asked by no rule: it says what was made of a bridge.
+	setSettings = "settings"
 )
 
 // Names of chains. What begins with admin is the administrator's.
@@ -73,6 +75,7 @@ func inetSets() []set {
 		set{setOpen, list(name), nil, "bridges that are open to each other (isolate = false)"},
 		set{setFrom, list(name), verdict, "what may leave a bridge"},
 		set{setTo, list(name), verdict, "what may come to a bridge"},
+		set{setSettings, list(name), list(name), "what the policy says of a bridge: gate, icc, open"},
 	)
 }
 

@@ -19,7 +19,6 @@ func (c *Conn) Add(s plan.AddRules) error {
 		return err
 	}
 	err = c.commit("add rules of "+s.Record, func(b *batch) {
-		b.discard(m.absent)
 		b.own(m)
 		b.add(m.elements)
 	})
@@ -80,9 +79,10 @@ func (c *Conn) DropBridge(name string) error {
 	}
 	var problems []error
 	// The value does not matter for a deletion, so whatever the gate was it goes.
-	there, absent := bridgeState(name, plan.Rules{Gate: plan.Closed})
-	for _, e := range grouped(append(there, absent...)) {
-		e.chain = ""
+	all := bridgeState(name, plan.Rules{Gate: plan.Closed, ICC: true})
+	all = append(all, element{family: all[0].family, set: setOpen, key: concat(ifname(name))})
+	for _, e := range all {
+		e.chain, e.value = "", ""
 		err := c.commit("drop the rules of bridge "+name, func(b *batch) { b.remove([]element{e}) })
 		if err != nil && !errors.Is(err, unix.ENOENT) {
 			problems = append(problems, err)

@@ -90,8 +90,14 @@ func TestAddChangesBridge(t *testing.T) {
 	for _, icc := range []bool{false, true} {
 		for _, isolate := range []bool{false, true} {
 			b.Of[0].ICC, b.Of[0].Isolate = icc, isolate
+			var stale *firewall.StaleError
+			if err := c.Add(b); !errors.As(err, &stale) || !errors.Is(err, unix.EEXIST) {
+				t.Errorf("error is %v, want a StaleError with %v", err, unix.EEXIST)
+			}
+			renew(t, c, a, b)
+			// Nor does the older container change it back.
 			if err := c.Add(b); err != nil {
-				t.Fatal(err)
+				t.Error(err)
 			}
 			asRecorded(t, c, a, b)
 		}

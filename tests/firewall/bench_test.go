@@ -3,10 +3,12 @@
 package firewall_test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"testing"
 
+	"github.com/lanhook/lanhook/netsetup/firewall"
 	"github.com/lanhook/lanhook/netsetup/plan"
 	"github.com/lanhook/lanhook/policy/request"
 	"github.com/lanhook/lanhook/tests/nettest"
@@ -49,6 +51,19 @@ func BenchmarkAdd(b *testing.B) {
 					}
 					b.StartTimer()
 				}
+			})
+			b.Run("dial_and_add", func(b *testing.B) {
+				n.Host.Do(b, func() {
+					for b.Loop() {
+						own, err := firewall.Dial()
+						if err == nil {
+							err = errors.Join(own.Add(s), own.Close())
+						}
+						if err != nil {
+							b.Fatal(err)
+						}
+					}
+				})
 			})
 			b.Run("delete", func(b *testing.B) {
 				for b.Loop() {
