@@ -67,6 +67,7 @@ func (s *Setup) attach(ctx context.Context, d *draft) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	use.end() // an end to all of it, below, needs the lock for itself
 	own, others := s.name(ctx, d)
 	if own != nil {
 		if !d.already {

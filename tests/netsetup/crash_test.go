@@ -75,18 +75,13 @@ func strangers() map[string]func(t *testing.T, w *world, c *box, p plan.Plan) {
 // same sockets, as an attach that failed does, and with nothing but the number of the namespace, as gc does after a
 // process has died.
 func TestCrashMatrix(t *testing.T) {
-	wishes := map[string][]string{
-		"macvlan": {"network=lan"},
-		"bridge":  {"network=apps,route=10.62.0.0/16 via 10.89.0.1"},
-		"both":    {"network=lan", "network.eth1=apps"},
-	}
-	for wishName, wish := range wishes {
+	for wishName, wish := range wishes() {
 		for strangerName, stranger := range strangers() {
 			if strangerName != "nobody" && wishName != "both" {
 				continue
 			}
 			t.Run(wishName+"/"+strangerName, func(t *testing.T) {
-				w := newWorld(t, lan+apps)
+				w := newWorld(t, matrix())
 				c := w.plainBox(t, "c")
 				addBridge(t, c.Space, "other0", "10.89.0.5/24")
 				p, err := w.setup.Plan(t.Context(), c.container(t, wish...))
@@ -104,14 +99,15 @@ func TestCrashMatrix(t *testing.T) {
 						for _, died := range []bool{false, true} {
 							t.Run(fmt.Sprintf("%02d after=%t died=%t", at, after, died), func(t *testing.T) {
 								k := w.setup.Host.Kernel(ns)
+								k.Renew = func(context.Context) error { return w.setup.Host.RenewRules(rulesOf(p.Steps)) }
 								err := apply.Run(t.Context(), &fault{Kernel: k, at: at, after: after}, p.Steps)
-								if at < len(p.Steps) && err == nil {
-									t.Error("nothing failed")
+								if whole := at == len(p.Steps); !whole && err == nil || whole && strangerName == "nobody" && err != nil {
+									t.Errorf("the run ended with %v", err)
 								}
 								if died {
 									k = w.later(t, c, ns)
 								}
-								if err := apply.Undo(t.Context(), k, plan.Undo(journal(t, p.Steps))); err != nil {
+								if err := apply.Undo(t.Context(), k, append(plan.Undo(journal(t, p.Steps)), plan.ReleaseRules{})); err != nil {
 									t.Error(err)
 								}
 								c.Same(t)
@@ -123,6 +119,17 @@ func TestCrashMatrix(t *testing.T) {
 			})
 		}
 	}
+}
+
+// rulesOf are the rules among steps.
+func rulesOf(steps plan.Steps) []plan.AddRules {
+	var all []plan.AddRules
+	for _, s := range steps {
+		if rules, ok := s.(plan.AddRules); ok {
+			all = append(all, rules)
+		}
+	}
+	return all
 }
 
 // later is how a process that comes after sees the container.

@@ -22,8 +22,14 @@ func wishes() map[string][]string {
 	return map[string][]string{
 		"macvlan": {"network=lan"},
 		"bridge":  {"network=apps,route=10.62.0.0/16 via 10.89.0.1"},
-		"both":    {"network=lan", "network.eth1=apps"},
+		"ports":   {"network=web", "publish=8080:80,40000:81/udp,82"},
+		"both":    {"network=lan", "network.eth1=web", "publish=8080:80,40000:81/udp,82"},
 	}
+}
+
+// matrix are the networks of the matrices, which have all that the firewall and queues can do.
+func matrix() string {
+	return strings.Replace(lan, "driver", "spoof-check = true\nrate = \"1gbit\"\ndriver", 1) + apps + web
 }
 
 // withLink starts a container that has a link of its own, to which the route of one of the wishes goes.
@@ -86,7 +92,7 @@ func TestHookKilled(t *testing.T) {
 	for name, wish := range wishes() {
 		for _, stopped := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, container stopped %t", name, stopped), func(t *testing.T) {
-				w := newWorld(t, lan+apps)
+				w := newWorld(t, matrix())
 				kills(t, func(t *testing.T, at int) (output, []string) {
 					if name == "macvlan" {
 						w.forget(t)
@@ -129,7 +135,7 @@ func (w *world) attachedWhole(t *testing.T) {
 func TestPoststopKilled(t *testing.T) {
 	for _, kept := range []bool{false, true} {
 		t.Run(fmt.Sprintf("namespace kept %t", kept), func(t *testing.T) {
-			w := newWorld(t, lan+apps)
+			w := newWorld(t, matrix())
 			kills(t, func(t *testing.T, at int) (output, []string) {
 				c := w.plainBox(t, "c")
 				before := c.Snapshot(t)
@@ -160,7 +166,7 @@ func TestPoststopKilled(t *testing.T) {
 // TestCollectKilled kills gc at each deed, which had to take back an attach that was killed with everything made and
 // nothing committed; another gc finishes it.
 func TestCollectKilled(t *testing.T) {
-	w := newWorld(t, lan+apps)
+	w := newWorld(t, matrix())
 	wish := wishes()["both"]
 	c := w.plainBox(t, "c")
 	_, deeds := w.traced(t, orders{}, c.state(t, "creating", wish...), "hook", "createRuntime")
@@ -240,7 +246,7 @@ func fails(t *testing.T, attempt func(t *testing.T, at int) (o output, deeds []s
 func TestHookFails(t *testing.T) {
 	for name, f := range failures() {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, lan+apps)
+			w := newWorld(t, matrix())
 			failed := 0
 			fails(t, func(t *testing.T, at int) (output, []string) {
 				if strings.HasSuffix(name, "of the state") {
@@ -299,7 +305,7 @@ func (w *world) failed(t *testing.T, c *box, o output, left bool) {
 func TestPoststopFails(t *testing.T) {
 	for name, f := range failures() {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, lan+apps)
+			w := newWorld(t, matrix())
 			fails(t, func(t *testing.T, at int) (output, []string) {
 				c := w.plainBox(t, "c")
 				before := c.Snapshot(t)

@@ -10,7 +10,9 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 
@@ -424,4 +426,41 @@ func (w *world) clean(t *testing.T) {
 			t.Errorf("check of %s: %v", records[i].Container, drift)
 		}
 	}
+}
+
+// A detach may come while the attach is still at it: whichever wins, nothing is left.
+func TestPublishDetachedMeanwhile(t *testing.T) {
+	const n = 8
+	w := newWorld(t, web)
+	boxes := w.crowd(t, n)
+	wants := make([]netsetup.Container, n)
+	for i, b := range boxes {
+		wants[i] = b.container(t, "network=web", fmt.Sprintf("publish=%d:80,%d:81/udp", 8000+i, 41000+i))
+	}
+	var gone atomic.Int32
+	together(t, n, func(i int) error {
+		for range 5 {
+			ended := make(chan error, 1)
+			go func() {
+				_, err := w.setup.Attach(t.Context(), wants[i])
+				ended <- err
+			}()
+			for over := false; !over; {
+				select {
+				case err := <-ended:
+					if over = true; err != nil {
+						gone.Add(1)
+					}
+				default:
+				}
+				time.Sleep(time.Duration(5*i+2) * time.Millisecond)
+				if err := w.release(t.Context(), wants[i].ID); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	t.Logf("%d of %d attaches were refused", gone.Load(), n*5)
+	w.empty(t)
 }

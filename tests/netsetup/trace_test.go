@@ -283,11 +283,26 @@ func netlinkDeed(header []byte) string {
 		return "send"
 	}
 	kind := binary.NativeEndian.Uint16(header[4:])
-	// The messages of rtnetlink come in fours: new, delete, get, set (linux/rtnetlink.h).
-	if kind&3 == 2 {
+	if isQuestion(kind) {
 		return fmt.Sprintf("read %d", kind)
 	}
 	return fmt.Sprintf("netlink %d", kind)
+}
+
+// isQuestion says whether a message only asks.
+func isQuestion(kind uint16) bool {
+	const conntrackDelete, sockDiag = 2, 20
+	switch subsystem := kind >> 8; {
+	case subsystem == unix.NFNL_SUBSYS_NFTABLES:
+		return true // Changes come in batches.
+	case subsystem == unix.NFNL_SUBSYS_CTNETLINK:
+		return kind&0xff != conntrackDelete
+	case kind == sockDiag:
+		return true
+	}
+	// The messages of rtnetlink come in fours: new, delete, get, set (linux/rtnetlink.h). A batch of nftables begins with
+	// one of type 16.
+	return kind&3 == 2
 }
 
 // memory reads some of the program's memory, less than asked for where it ends.
