@@ -91,11 +91,20 @@ func (c *Conn) commit(what string, build func(b *batch)) error {
 			c.broken = b.err
 			return failed(b.err, "%s", what)
 		}
-		if err = c.flush(); err == nil {
+		if err = aside(c.flush); err == nil {
 			return nil
 		}
 	}
 	return failed(err, "%s", what)
+}
+
+// aside runs fn, which uses the socket, in a goroutine of its own, and waits for it. The library starts one for each call of
+// the kernel's and waits for its end, which costs a goroutine that is bound to its thread, as those in another namespace are,
+// a change of threads each time: several times what the kernel needs. The socket knows its namespace by itself.
+func aside(fn func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- fn() }()
+	return <-done
 }
 
 // flush sends what is in the batch, and leaves nothing behind in the socket: the library counts answers, it does not look

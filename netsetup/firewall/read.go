@@ -216,6 +216,10 @@ func (c *Conn) generation() (uint32, error) {
 func (c *Conn) read(fn func() error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return aside(func() error { return c.undisturbed(fn) })
+}
+
+func (c *Conn) undisturbed(fn func() error) error {
 	if err := c.socket.SetReadDeadline(time.Now().Add(replyTimeout)); err != nil {
 		return err
 	}
@@ -224,16 +228,12 @@ func (c *Conn) read(fn func() error) error {
 		if err != nil {
 			return err
 		}
-		err = fn()
+		if err = fn(); err != nil {
+			err = errors.Join(err, c.drain()) // Of a list that was not read to its end.
+		}
 		after, generationErr := c.generation()
-		if generationErr != nil {
-			return errors.Join(generationErr, c.drain())
-		}
-		if before == after {
-			return err
-		}
-		if err = c.drain(); err != nil {
-			return err
+		if before == after || generationErr != nil {
+			return errors.Join(err, generationErr)
 		}
 	}
 	return fmt.Errorf("the rules changed each of %d times they were read", maxTries)
