@@ -25,6 +25,12 @@ func (u *sharing) begin(ctx context.Context) (err error) {
 	return err
 }
 
+// beginAlone takes the lock for the attach alone.
+func (u *sharing) beginAlone(ctx context.Context) (err error) {
+	u.release, err = u.store.LockExclusive(ctx)
+	return err
+}
+
 // end gives the lock up, if it is held.
 func (u *sharing) end() {
 	if u.release != nil {
@@ -33,33 +39,38 @@ func (u *sharing) end() {
 	}
 }
 
-// renewFor writes all rules anew for an attach that could not add its own. It needs the lock for itself alone, which no
-// attach can have while it shares it; meanwhile its record says what it uses. The attach may have lost its record by then,
-// to a detach that waited for it.
+// renewFor writes all rules anew for an attach that could not add its own. It needs the lock alone for that, and keeps it
+// so until the attach gives it up. In between it had no lock, so the record may be gone, by a detach that waited for it.
 func (s *Setup) renewFor(ctx context.Context, rec store.Record, use *sharing) error {
 	use.end()
-	err := s.withoutOthers(ctx, func() error {
-		// Many attaches may have found the tables gone, and one of them has been here.
-		if s.addRules(ctx, rec) == nil {
-			return nil
+	if err := use.beginAlone(ctx); err != nil {
+		return err
+	}
+	var (
+		there bool
+		all   uint64
+	)
+	err := s.Store.View(ctx, func(tx *store.Tx) (err error) {
+		if _, there, err = tx.Record(rec.Ref()); err == nil {
+			all, err = tx.Len()
 		}
-		records, err := s.ruled(ctx)
-		if err != nil {
-			return err
-		}
-		return s.Host.RenewRules(rulesOf(newest(records, rec.Ref())))
+		return err
 	})
+	switch {
+	case err != nil:
+		return err
+	case !there:
+		return fmt.Errorf("container %s was detached while it was being attached", rec.Container)
+	case all == 1:
+		return s.Host.RenewRules(rulesOf([]store.Record{rec}))
+	case s.addRules(ctx, rec) == nil:
+		return nil // Many attaches may have found the tables gone, and one of them has been here.
+	}
+	records, err := s.ruled(ctx)
 	if err != nil {
 		return err
 	}
-	if err = use.begin(ctx); err != nil {
-		return err
-	}
-	_, there, err := s.find(ctx, rec.Ref())
-	if err == nil && !there {
-		err = fmt.Errorf("container %s was detached while it was being attached", rec.Container)
-	}
-	return err
+	return s.Host.RenewRules(rulesOf(newest(records, rec.Ref())))
 }
 
 // addRules adds the rules of one record to what is there.

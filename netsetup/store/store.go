@@ -208,7 +208,7 @@ func (s *Store) inTurn(ctx context.Context, take func(context.Context, string) (
 		return nil, err
 	}
 	lock, err := take(ctx, sharedLockName)
-	if err := first(err, turn.release()); err != nil {
+	if err = first(err, turn.release()); err != nil {
 		if lock != nil {
 			lock.release() //nolint:errcheck // the other error is the one to tell
 		}
