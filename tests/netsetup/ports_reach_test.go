@@ -127,7 +127,7 @@ func othersRules() map[string]struct{ script, published, out string } {
 		"kube-proxy": {`table ip kube-proxy {
 			chain post { type nat hook postrouting priority srcnat; meta mark & 0x4000 == 0x4000 masquerade random; }
 			chain pre { type nat hook prerouting priority dstnat; fib daddr type local tcp dport 30080 dnat to 10.244.0.5:80; }
-			chain fwd { type filter hook forward priority filter; ct state invalid drop; }
+			chain forwarded { type filter hook forward priority filter; ct state invalid drop; }
 		}`, lan, masked},
 		"the same port, and all that leaves": {`
 			add rule ip nat PORTS tcp dport 8080 dnat to 172.31.0.10:80

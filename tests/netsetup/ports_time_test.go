@@ -36,7 +36,7 @@ func TestPortsProcess(t *testing.T) {
 		s := newSite(t, shop, true)
 		end := s.Host.Serve(t, "tcp", netip.MustParseAddrPort("10.77.0.2:8080"))
 		web := s.box(t, "web")
-		web.refused(t, "port 8080/tcp of 10.77.0.2 is taken by ", "network=shop", "publish=8080:80")
+		web.refused(t, "port 8080/tcp of 0.0.0.0 is taken by ", "network=shop", "publish=8080:80")
 		s.Neighbour.Gets(t, "tcp", "10.77.0.2:8080", "host 10.77.0.1")
 		end()
 		web.attach(t, "network=shop", "publish=8080:80")
@@ -118,7 +118,6 @@ func TestPortsAgain(t *testing.T) {
 			s.Neighbour.GetsFrom(t, "udp", client, "10.77.0.2:8081", c.id+" 10.77.0.1")
 			s.untouched(t)
 			b.detach(t)
-			b.End()
 		})
 	}
 	s.empty(t)

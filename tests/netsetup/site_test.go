@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -89,9 +90,6 @@ func newSite(t *testing.T, networks string, call bool) *site {
 		nettest.WriteSysctl(t, "ipv4/conf/"+nettest.Parent+"/rp_filter", "1")
 		nettest.WriteSysctl(t, "ipv4/conf/"+nettest.Parent+"/forwarding", "1")
 		nettest.WriteSysctl(t, "ipv6/conf/all/forwarding", "1")
-		// Each refusal is to be heard, not one a second.
-		nettest.WriteSysctl(t, "ipv4/icmp_ratelimit", "0")
-		nettest.WriteSysctl(t, "ipv6/icmp/ratelimit", "0")
 	})
 	s.Neighbour.Do(t, func() {
 		nettest.AddAddress(t, "lo", netip.MustParsePrefix("203.0.113.5/32"))
@@ -242,14 +240,24 @@ type question struct {
 // asks puts questions by TCP and by UDP.
 func asks(t *testing.T, list ...question) {
 	t.Helper()
-	for _, network := range []string{"tcp", "udp"} {
-		asksBy(t, network, list...)
-	}
+	asksBy(t, "tcp", list...)
+	asksBy(t, "udp", list...)
 }
 
+// asksBy puts questions all at once: most of the time goes by where no answer is wanted.
 func asksBy(t *testing.T, network string, list ...question) {
 	t.Helper()
-	for _, q := range list {
-		t.Run(q.name+" "+network+" "+q.to, func(t *testing.T) { q.from.Gets(t, network, q.to, q.want) })
+	wrong := make([]string, len(list))
+	var all sync.WaitGroup
+	for i, q := range list {
+		all.Go(func() { wrong[i] = q.from.Wrong(t, network, netip.AddrPort{}, q.to, q.want) })
+	}
+	all.Wait()
+	for i, q := range list {
+		t.Run(q.name+" "+network+" "+q.to, func(t *testing.T) {
+			if wrong[i] != "" {
+				t.Error(wrong[i])
+			}
+		})
 	}
 }

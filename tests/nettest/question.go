@@ -5,6 +5,7 @@ package nettest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -178,8 +179,8 @@ const (
 )
 
 // Gets fails the test unless a question to an address, HOST:PORT, is answered with want: the name of the namespace that
-// serves and, behind a space, the address that it saw, "*" for any. With "" nobody may answer, and with "refused" it
-// must be refused at once.
+// serves and, behind a space, the address that it saw, "*" for any. With "" nobody may answer, and with [Refused] the
+// question must be refused at once.
 func (s *Space) Gets(t testing.TB, network, to, want string) {
 	t.Helper()
 	s.GetsFrom(t, network, netip.AddrPort{}, to, want)
@@ -187,6 +188,15 @@ func (s *Space) Gets(t testing.TB, network, to, want string) {
 
 // GetsFrom is [Space.Gets] for [Space.AskFrom].
 func (s *Space) GetsFrom(t testing.TB, network string, from netip.AddrPort, to, want string) {
+	t.Helper()
+	if wrong := s.Wrong(t, network, from, to, want); wrong != "" {
+		t.Error(wrong)
+	}
+}
+
+// Wrong says what is wrong with the answer to the question of [Space.GetsFrom], "" when it is as wanted. Questions may be
+// asked side by side.
+func (s *Space) Wrong(t testing.TB, network string, from netip.AddrPort, to, want string) string {
 	t.Helper()
 	at, err := netip.ParseAddrPort(to)
 	check(t, "read an address", err)
@@ -198,12 +208,11 @@ func (s *Space) GetsFrom(t testing.TB, network string, from netip.AddrPort, to, 
 	name, anybody := strings.CutSuffix(want, "*")
 	switch {
 	case want == "" && err != nil, want == Refused && errors.Is(err, unix.ECONNREFUSED):
-	case err == nil && got == want, err == nil && anybody && want != "" && strings.HasPrefix(got, name):
-	case want == "" || want == Refused:
-		t.Errorf("%s at %s by %s: answer %q, error %v; want none (%s)", s.Name, to, network, got, err, want)
-	default:
-		t.Errorf("%s at %s by %s: answer %q, error %v; want %q", s.Name, to, network, got, err, want)
+		return ""
+	case want != "" && err == nil && (got == want || anybody && strings.HasPrefix(got, name)):
+		return ""
 	}
+	return fmt.Sprintf("%s asks %s by %s: answer %q, error %v; want %q", s.Name, to, network, got, err, want)
 }
 
 // Refused is what [Space.Gets] wants of a port that nobody has.

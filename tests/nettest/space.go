@@ -43,7 +43,10 @@ func newSpace(t testing.TB, name string) *Space {
 	s.Do(t, func() {
 		// Any group may send ICMP echo requests (icmp(7)), and addresses are used at once.
 		WriteSysctl(t, "ipv4/ping_group_range", "0 2147483647")
+		// Each refusal of a port is to be heard, not one a second.
+		WriteSysctl(t, "ipv4/icmp_ratelimit", "0")
 		if _, err := os.Stat("/proc/sys/net/ipv6"); err == nil {
+			WriteSysctl(t, "ipv6/icmp/ratelimit", "0")
 			WriteSysctl(t, "ipv6/conf/default/accept_dad", "0")
 			WriteSysctl(t, "ipv6/conf/default/router_solicitations", "0")
 		}
