@@ -178,7 +178,7 @@ func (s *site) untouched(t *testing.T) {
 		t.Errorf("rules of others (-before +now):\n%s", diff)
 	}
 	now := strings.Split(s.Host.Snapshot(t), "\n")
-	for _, line := range strings.Split(s.Host.Remembered(), "\n") {
+	for line := range strings.SplitSeq(s.Host.Remembered(), "\n") {
 		ours := strings.HasPrefix(line, "nft ") || strings.HasPrefix(line, " ") || strings.Contains(line, "ip_local_reserved_ports")
 		if !ours && !slices.Contains(now, line) {
 			t.Errorf("gone or changed: %s", line)

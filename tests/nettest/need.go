@@ -68,7 +68,10 @@ func probe(f Feature) error {
 }
 
 // bridgeCalls are the settings of [BridgeNF].
-var bridgeCalls = [...]string{"/proc/sys/net/bridge/bridge-nf-call-iptables", "/proc/sys/net/bridge/bridge-nf-call-ip6tables"}
+func bridgeCalls() [2]string {
+	const folder = "/proc/sys/net/bridge/bridge-nf-call-"
+	return [2]string{folder + "iptables", folder + "ip6tables"}
+}
 
 // CallBridge says whether frames that a bridge of the namespace passes on go through its rules for packets. Where the
 // kernel has no such thing it does nothing, and for true skips the test.
@@ -80,7 +83,7 @@ func (s *Space) CallBridge(t testing.TB, call bool) {
 		value = "1"
 	}
 	s.Do(t, func() {
-		for _, name := range bridgeCalls {
+		for _, name := range bridgeCalls() {
 			if err := os.WriteFile(name, []byte(value), 0o600); err != nil && !errors.Is(err, os.ErrNotExist) {
 				t.Fatal(err)
 			}
@@ -97,7 +100,7 @@ func use(f Feature) error {
 		return nil
 	}
 	if f == BridgeNF {
-		_, err := os.Stat(bridgeCalls[0])
+		_, err := os.Stat(bridgeCalls()[0])
 		return err
 	}
 	named := func(name string) netlink.LinkAttrs {
