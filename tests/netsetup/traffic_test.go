@@ -41,7 +41,7 @@ func TestBridgeTraffic(t *testing.T) {
 		w.done(t, b)
 	})
 	t.Run("BR-32 routed to the neighbour where the host forwards", func(t *testing.T) {
-		w := newWorld(t, apps)
+		w := newWorld(t, appsWith(`gateway-mode = "routed"`))
 		w.Host.Do(t, func() {
 			nettest.AddAddress(t, nettest.Parent, netip.MustParsePrefix("10.77.0.2/24"))
 			nettest.AddAddress(t, nettest.Parent, netip.MustParsePrefix("fd77::2/64"))
