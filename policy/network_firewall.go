@@ -156,8 +156,14 @@ func (d *decoder) hostAddress(v value, what use) (netip.Addr, bool) {
 	case snatAddress, dnatAddress:
 		a, err = request.ParseTranslated(text)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		d.wrong(v, err)
+		return a, false
+	case what == bindAddress && a == netip.IPv6Loopback():
+		// Every port that names no address would be refused: netsetup/plan says why.
+		d.fail(v.at, "write 127.0.0.1, where the host's own programs find the ports as well",
+			"%s: nothing can be published on ::1, since the kernel takes no answer to it", v.name)
 		return a, false
 	}
 	return a, true

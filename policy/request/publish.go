@@ -163,7 +163,7 @@ func splitPort(s string) (addr, host, container, why, hint string) {
 	if bracketed {
 		end := strings.Index(s, "]")
 		if end < 0 || !strings.HasPrefix(s[end+1:], ":") {
-			return "", "", "", "an address in brackets is closed by \"]:\"", "such as [::1]:8080:80"
+			return "", "", "", "an address in brackets is closed by \"]:\"", "such as [2001:db8::1]:8080:80"
 		}
 		addr, s = s[1:end], s[end+2:]
 		if !strings.Contains(addr, ":") {
@@ -174,7 +174,7 @@ func splitPort(s string) (addr, host, container, why, hint string) {
 	if !bracketed {
 		switch {
 		case len(parts) > 3:
-			return "", "", "", "there are too many colons", "an IPv6 address is put in brackets: [::1]:8080:80"
+			return "", "", "", "there are too many colons", "an IPv6 address is put in brackets: [2001:db8::1]:8080:80"
 		case len(parts) == 3 && parts[0] == "":
 			return "", "", "", "the host's address is empty", "leave its colon out too"
 		case len(parts) == 3:
@@ -189,7 +189,7 @@ func splitPort(s string) (addr, host, container, why, hint string) {
 	case len(parts) == 2:
 		return addr, parts[0], parts[1], "", ""
 	case bracketed:
-		return "", "", "", "the address is followed by PORT:PORT or :PORT", "such as [::1]:8080:80 or [::1]::80"
+		return "", "", "", "the address is followed by PORT:PORT or :PORT", "such as [2001:db8::1]:8080:80 or [2001:db8::1]::80"
 	}
 	return addr, "", parts[0], "", ""
 }
