@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/lanhook/lanhook/hook/engine"
@@ -205,10 +206,10 @@ func forwardingFinding(out wayOut, facts plan.Facts, err error) engine.Finding {
 // conntrackFinding says whether there is room for connections: without, the kernel drops packets of all networks.
 func conntrackFinding(files engine.Files) engine.Finding {
 	const dir = "/proc/sys/net/netfilter/"
-	number := func(name string) (n int, ok bool) {
+	number := func(name string) (int, bool) {
 		text, err := files.Read(dir + name)
-		_, scanErr := fmt.Sscan(string(text), &n)
-		return n, err == nil && scanErr == nil
+		n, numberErr := strconv.Atoi(strings.TrimSpace(string(text)))
+		return n, err == nil && numberErr == nil
 	}
 	n, ok := number("nf_conntrack_count")
 	most, okMost := number("nf_conntrack_max")

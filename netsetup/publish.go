@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -225,7 +226,8 @@ func (d *draft) candidates(p policy.Publish) []plan.Ports {
 
 // without is a range less others.
 func without(all plan.Ports, others []plan.Ports) []plan.Ports {
-	others = slices.SortedFunc(slices.Values(others), func(a, b plan.Ports) int { return cmp.Compare(a.From, b.From) })
+	others = slices.Clone(others)
+	sort.Slice(others, func(i, j int) bool { return others[i].From < others[j].From })
 	var list []plan.Ports
 	from := int(all.From)
 	for _, o := range others {

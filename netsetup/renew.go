@@ -5,7 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
+	"sort"
 
 	"github.com/lanhook/lanhook/netsetup/plan"
 	"github.com/lanhook/lanhook/netsetup/store"
@@ -106,8 +106,9 @@ func (s *Setup) ruled(ctx context.Context) ([]store.Record, error) {
 		return err
 	})
 	all = slices.DeleteFunc(all, func(r store.Record) bool { return !s.isHere(r) })
-	slices.SortFunc(all, func(a, b store.Record) int {
-		return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.Container, b.Container), strings.Compare(a.ID, b.ID))
+	sort.Slice(all, func(i, j int) bool {
+		a, b := all[i], all[j]
+		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Container, b.Container), cmp.Compare(a.ID, b.ID)) < 0
 	})
 	return all, err
 }

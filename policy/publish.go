@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 
 	"github.com/lanhook/lanhook/policy/request"
 )
@@ -50,7 +51,7 @@ func (r *Rule) free(p request.Port) []PortRange {
 			all = append(all, g)
 		}
 	}
-	slices.SortFunc(all, func(a, b PortRange) int { return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To)) })
+	sort.Slice(all, func(i, j int) bool { return all[i].From < all[j].From })
 	var joined []PortRange
 	for _, g := range all {
 		if last := len(joined) - 1; last >= 0 && int(g.From) <= int(joined[last].To)+1 {

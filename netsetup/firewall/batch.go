@@ -3,7 +3,7 @@
 package firewall
 
 import (
-	"slices"
+	"sort"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -104,6 +104,6 @@ func wire(elements []element) []nftables.SetElement {
 
 // grouped sorts elements for messages.
 func grouped(elements []element) []element {
-	slices.SortFunc(elements, compare)
+	sort.Slice(elements, func(i, j int) bool { return compare(elements[i], elements[j]) < 0 })
 	return elements
 }

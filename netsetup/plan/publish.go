@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 
 	"github.com/lanhook/lanhook/policy"
 )
@@ -88,7 +89,7 @@ func reserve(in Input, links []link) Steps {
 	if len(s.Ports) == 0 {
 		return nil
 	}
-	slices.Sort(s.Ports)
+	sort.Slice(s.Ports, func(i, j int) bool { return s.Ports[i] < s.Ports[j] })
 	s.Ports = slices.Compact(s.Ports)
 	return Steps{s}
 }
