@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/google/nftables"
+
 	"github.com/lanhook/lanhook/netsetup/plan"
 )
 
@@ -51,7 +53,7 @@ func (d *drift) differs(format string, args ...any) {
 // wanted is true for a table that records need. The first is needed by each of them.
 func (m model) wanted(t table) bool {
 	has := func(e element) bool { return e.family == t.family }
-	if t.family == inetTable().family {
+	if t.family == nftables.TableFamilyINet {
 		return len(m.elements) > 0
 	}
 	return slices.ContainsFunc(m.elements, has)

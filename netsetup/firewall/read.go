@@ -93,16 +93,28 @@ func (t table) String() string {
 }
 
 func (c *Conn) tableIsThere(t table) (bool, error) {
-	list, err := c.nft.ListTablesOfFamily(t.family)
+	_, err := c.ask(unix.NFT_MSG_GETTABLE, 0, t.family, attribute(unix.NFTA_TABLE_NAME, t.name))
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
 	if err != nil {
-		return false, fmt.Errorf("list tables: %w", first(err))
+		return false, fmt.Errorf("look for %s: %w", t, err)
 	}
-	for _, listed := range list {
-		if listed.Name == t.name {
-			return true, nil
+	return true, nil
+}
+
+// has says whether a table is there.
+func (c *Conn) has(t table) (there bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	err = aside(func() error {
+		if err := c.socket.SetReadDeadline(time.Now().Add(replyTimeout)); err != nil {
+			return err
 		}
-	}
-	return false, nil
+		there, err = c.tableIsThere(t)
+		return err
+	})
+	return there, err
 }
 
 func chainFound(listed *nftables.Chain) foundChain {

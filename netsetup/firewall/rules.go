@@ -5,7 +5,9 @@ package firewall
 import (
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 
 	"github.com/lanhook/lanhook/netsetup/plan"
@@ -17,6 +19,18 @@ func (c *Conn) Add(s plan.AddRules) error {
 	m, err := compile([]plan.AddRules{s})
 	if err != nil {
 		return err
+	}
+	// The first record finds no tables. A transaction that fails would take 10 ms to be told that: the kernel waits for all its
+	// processors before it forgets one (nf_tables_abort).
+	for _, t := range tableNames() {
+		if !m.wanted(t) {
+			continue
+		}
+		if there, err := c.has(t); err != nil {
+			return err
+		} else if !there {
+			return &StaleError{Err: unix.ENOENT}
+		}
 	}
 	err = c.commit("add rules of "+s.Record, func(b *batch) {
 		b.own(m)
@@ -55,12 +69,25 @@ func (c *Conn) Delete(s plan.DelRules) error {
 // goneOrForeign tells the errors about something that is not there, or is there with another value.
 func goneOrForeign(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST) }
 
-// deleteEach deletes one element after the other, past those that cannot be.
+// deleteEach deletes one element after the other, past those that cannot be. In a table that is not there, nothing can.
 func (c *Conn) deleteEach(what string, own []element, m model) error {
 	var problems []error
 	each := func(build func(b *batch)) {
 		if err := c.commit(what, build); err != nil && !goneOrForeign(err) {
 			problems = append(problems, err)
+		}
+	}
+	for _, t := range tableNames() {
+		there, err := c.has(t)
+		if err != nil {
+			return err
+		}
+		if there {
+			continue
+		}
+		own = slices.DeleteFunc(own, func(e element) bool { return e.family == t.family })
+		if t.family == nftables.TableFamilyBridge {
+			m.chains = nil
 		}
 	}
 	for i := range own {
@@ -72,23 +99,57 @@ func (c *Conn) deleteEach(what string, own []element, m model) error {
 	return errors.Join(problems...)
 }
 
-// DropBridge removes what the rules say of a bridge that is gone. It succeeds when they say nothing.
+// DropBridge removes what the rules say of a bridge that is gone, whatever that is. It succeeds when they say nothing.
 func (c *Conn) DropBridge(name string) error {
+	what := "drop the rules of bridge " + name
 	if len(name) >= nameSize {
-		return fmt.Errorf("drop the rules of bridge %q: the name is too long", name)
+		return fmt.Errorf("%s: the name is too long", what)
 	}
-	var problems []error
-	// The value does not matter for a deletion, so whatever the gate was it goes.
-	all := bridgeState(name, plan.Rules{Gate: plan.Closed, ICC: true})
-	all = append(all, element{family: all[0].family, set: setOpen, key: concat(ifname(name))})
-	for _, e := range all {
-		e.chain, e.value = "", ""
-		err := c.commit("drop the rules of bridge "+name, func(b *batch) { b.remove([]element{e}) })
-		if err != nil && !errors.Is(err, unix.ENOENT) {
-			problems = append(problems, err)
+	var said []element
+	err := c.read(func() (err error) {
+		said, err = c.saidOf(name)
+		return err
+	})
+	if err != nil || len(said) == 0 {
+		return failed(err, "%s", what)
+	}
+	err = c.commit(what, func(b *batch) { b.remove(said) })
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return err
+}
+
+// saidOf are the elements that speak of a bridge as a whole.
+func (c *Conn) saidOf(name string) ([]element, error) {
+	t := inetTable()
+	there, err := c.tableIsThere(t)
+	if err != nil || !there {
+		return nil, err
+	}
+	places := map[place]bool{}
+	sets := map[string]bool{}
+	for _, gate := range []plan.Gate{plan.Closed, plan.NAT} {
+		for _, e := range bridgeState(name, plan.Rules{Gate: gate, ICC: true}) {
+			places[e.place()], sets[e.set] = true, true
 		}
 	}
-	return errors.Join(problems...)
+	var said []element
+	for _, s := range t.sets {
+		if !sets[s.name] {
+			continue
+		}
+		there, err := c.elementsOf(t, s)
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return nil, err
+		}
+		for _, e := range there {
+			if places[e.place()] {
+				said = append(said, e)
+			}
+		}
+	}
+	return said, nil
 }
 
 // own makes the chains of single records.

@@ -23,6 +23,13 @@ type table struct {
 // in it.
 func tables() []table { return []table{inetTable(), bridgeTable()} }
 
+// tableNames are those of tables without what is in them.
+func tableNames() []table {
+	return []table{
+		{family: nftables.TableFamilyINet, name: tableName}, {family: nftables.TableFamilyBridge, name: tableName},
+	}
+}
+
 // ref is how messages name the table.
 func (t table) ref() *nftables.Table { return &nftables.Table{Family: t.family, Name: t.name} }
 
