@@ -46,7 +46,7 @@ func queryOf(a policy.Attachment) kernel.Query {
 		IfName:        a.IfName,
 		Parent:        n.Parent,
 		Bridge:        n.Bridge,
-		WantAddresses: n.IPAM != policy.IPAMNone,
+		WantAddresses: n.IPAM != policy.IPAMNone || len(a.Publish)+len(a.DNAT) > 0,
 		Publish:       a.Publish,
 		Local:         slices.Clone(a.DNAT),
 	}

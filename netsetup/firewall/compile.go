@@ -91,6 +91,9 @@ func (c *compiler) rules(r plan.Rules) {
 	for _, a := range r.Masquerade {
 		c.put("masquerade", a, concat(address(a.Unmap())), "")
 	}
+	for _, a := range r.Detour {
+		c.put("detour", a, concat(address(a.Unmap())), "")
+	}
 	for _, t := range r.SNAT {
 		c.translate("snat", t)
 	}

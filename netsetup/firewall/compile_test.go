@@ -46,7 +46,8 @@ func sample() []plan.AddRules {
 				published(request.UDP, "127.0.0.1:53", 1, "172.30.0.2:53"),
 				published(request.SCTP, "[2001:db8::1]:36412", 1, "[fd00:30::2]:36412"),
 			},
-			Spoof: true, MAC: plan.MAC{2, 0, 0, 0, 0, 1}, Out: policy.Rate{Bits: 1_000_000, Burst: 65536},
+			Detour: addrs("172.30.0.2", "fd00:30::2"),
+			Spoof:  true, MAC: plan.MAC{2, 0, 0, 0, 0, 1}, Out: policy.Rate{Bits: 1_000_000, Burst: 65536},
 		}}},
 		{Record: "bbbbbbbbbb", Of: []plan.Rules{
 			{
@@ -98,6 +99,8 @@ func TestCompile(t *testing.T) {
 		"bridges lh-apps",
 		"bridges lh-in",
 		"bridges lh-lab",
+		"detour4 172.30.0.2 aaaaaaaaaa",
+		"detour6 fd00:30::2 aaaaaaaaaa",
 		"from lh-in : goto closed",
 		"home4 10.8.0.2 . lh-in bbbbbbbbbb",
 		"home4 10.9.0.2 . lh-lab bbbbbbbbbb",
@@ -166,6 +169,7 @@ func TestCompileRefuses(t *testing.T) {
 		"gate":                  {rules: plan.Rules{Gate: plan.Closed + 1}, want: "there is no gate 4"},
 		"no address":            {rules: plan.Rules{Addresses: make([]netip.Addr, 1)}, want: "is no address"},
 		"zone":                  {rules: plan.Rules{Masquerade: addrs("fe80::1%eth0")}, want: `"fe80::1%eth0" is no address`},
+		"detour of a zone":      {rules: plan.Rules{Detour: addrs("fe80::1%eth0")}, want: `"fe80::1%eth0" is no address`},
 		"two families": {
 			rules: plan.Rules{SNAT: []plan.Translation{{From: addr("10.0.0.1"), To: addr("fd00::1")}}}, want: "cannot become fd00::1",
 		},

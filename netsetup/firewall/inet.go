@@ -64,6 +64,7 @@ func inetSets() []set {
 			set{f.set("whole"), list(f.addr), list(f.addr), "host address: container"},
 			set{f.set("home"), list(f.addr, name), nil, "container . its bridge"},
 			set{f.set("masquerade"), list(f.addr), nil, "containers that are hidden behind the host"},
+			set{f.set("detour"), list(f.addr), nil, "containers that answer clients only by way of the host"},
 			set{f.set("snat"), list(f.addr), list(f.addr), "container: host address that it is hidden behind"},
 			set{f.set("routed"), list(f.addr, proto, service), nil, "ports that are reached at the container's own address"},
 		)
@@ -147,6 +148,10 @@ func postroutingChain() chain {
 		return say(atHome(v), ctStatus(statusDNAT), masquerade())
 	})
 	both(func(v version) rule { return say(atHome(v), back()) })
+	both(func(v version) rule {
+		// A container that has its default route elsewhere. It would answer a host address of snat by there, too.
+		return say(v.only(), in(v.set("detour"), v.daddr()), ctStatus(statusDNAT), masquerade())
+	})
 	c.rules = append(c.rules,
 		say(v4.within("224.0.0.0/4", v4.daddr()), back()),
 		say(v6.within("ff00::/8", v6.daddr()), back()),

@@ -33,7 +33,7 @@ func closed(n *policy.Network) bool { return n.Internal || n.GatewayMode == poli
 
 // rules are the firewall's entries for the link, false when there is nothing to say. A container on the administrator's
 // bridge has entries of its own, but none for the bridge.
-func (l link) rules() (Rules, bool) {
+func (l link) rules(out ways) (Rules, bool) {
 	if l.Network.Driver != policy.Bridge {
 		return Rules{}, false
 	}
@@ -47,6 +47,7 @@ func (l link) rules() (Rules, bool) {
 		SNAT:      l.snat(),
 		DNAT:      l.dnat(),
 		Publish:   l.publish(),
+		Detour:    l.detour(out),
 		Spoof:     l.Network.SpoofCheck,
 		Out:       l.Rates.Out,
 	}
@@ -130,10 +131,11 @@ func (l link) guard() Steps {
 }
 
 // entries is one step for all links, so that it is one transaction.
-func entries(record string, links []link) Steps {
-	s := AddRules{Record: record}
+func entries(in Input, links []link, o owners) Steps {
+	s := AddRules{Record: in.Record}
+	out := waysOut(in, links, o)
 	for _, l := range links {
-		if r, ok := l.rules(); ok {
+		if r, ok := l.rules(out); ok {
 			s.Of = append(s.Of, r)
 		}
 	}

@@ -150,7 +150,7 @@ func checkRules(t *testing.T, in plan.Input, made plan.Plan) {
 
 func checkAddresses(t *testing.T, r plan.Rules, c plan.Choice) {
 	t.Helper()
-	all := slices.Concat(r.Addresses, r.Masquerade)
+	all := slices.Concat(r.Addresses, r.Masquerade, r.Detour)
 	for _, tr := range r.SNAT {
 		all = append(all, tr.From)
 		if slices.Contains(r.Masquerade, tr.From) {

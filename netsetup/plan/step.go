@@ -217,6 +217,9 @@ type Rules struct {
 	// DNAT are host addresses of which everything goes to the container.
 	DNAT    []Translation
 	Publish []Publish
+	// Detour are those of Addresses from which the answer to what is published would take another way than by Bridge. What
+	// is translated to them is hidden behind the host's address on Bridge, so that it is answered there.
+	Detour []netip.Addr
 	// Spoof drops what Port receives from other addresses than MAC and, where there are any, Addresses; and router
 	// advertisements.
 	Spoof bool

@@ -85,6 +85,9 @@ func (r Rules) text(l *line) {
 	for _, p := range r.Publish {
 		l.addf("publish %s", p)
 	}
+	for _, a := range r.Detour {
+		l.addf("detour %s", a)
+	}
 	l.addIf(r.Spoof, "spoof-check %s", r.MAC)
 	l.addIf(r.Out != policy.Rate{}, "receiving %s", rateText(r.Out))
 }

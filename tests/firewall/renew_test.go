@@ -26,6 +26,7 @@ func everything() []plan.AddRules {
 		plan.Publish{Protocol: request.UDP, Addr: addr("127.0.0.1"), Host: 53, Count: 3, To: netip.MustParseAddrPort("172.30.0.2:53")},
 		plan.Publish{Protocol: request.SCTP, Addr: addr("::"), Host: 36412, Count: 1, To: netip.MustParseAddrPort("[fd00:30::2]:36412")},
 	)
+	of.Detour = []netip.Addr{addr("172.30.0.2"), addr("fd00:30::2")}
 	of.Spoof, of.MAC, of.Out = true, plan.MAC{2, 0, 0, 0, 0, 1}, policy.Rate{Bits: 1_000_000, Burst: 65536}
 	b := plan.AddRules{Record: "bbbbbbbbbb", Of: []plan.Rules{
 		{
@@ -104,6 +105,7 @@ func TestRenewHeals(t *testing.T) {
 			`add element inet lanhook masquerade4 { 172.30.0.99 comment "cccccccccc" }`,
 			"element 172.30.0.99 of set masquerade4 of record cccccccccc is nobody's",
 		},
+		{"delete element inet lanhook detour4 { 172.30.0.2 }", "element 172.30.0.2 of set detour4 of record aaaaaaaaaa is missing"},
 		{"add element inet lanhook open { lh-apps }", "element lh-apps of set open is nobody's"},
 		{"delete element inet lanhook bridges { lh-lab }", "element lh-lab of set bridges is missing"},
 		{
