@@ -53,6 +53,11 @@ func queryOf(a policy.Attachment) kernel.Query {
 	if n.Driver != policy.Bridge || !n.Firewall || n.Closed() {
 		return q
 	}
+	if n.Name == "" && len(a.Publish)+len(a.DNAT) > 0 {
+		for _, p := range a.IPs {
+			q.Ways = append(q.Ways, p.Addr())
+		}
+	}
 	passes := func(addr netip.Addr) {
 		q.Forwards.V4, q.Forwards.V6 = q.Forwards.V4 || addr.Is4(), q.Forwards.V6 || addr.Is6()
 	}

@@ -35,6 +35,8 @@ type Query struct {
 	Publish []policy.Publish
 	// Local are further addresses of which it is asked whether the host has them: for dnat and snat.
 	Local []netip.Addr
+	// Ways are addresses of which it is asked by which link the host sends to them.
+	Ways []netip.Addr
 	// Forwards are the families that are to pass between the bridge and other links.
 	Forwards plan.Families
 }

@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -37,6 +38,9 @@ func (h *Host) publishFacts(facts *plan.Facts, queries []Query) error {
 		}
 	}
 	links, err := h.localFacts(facts, addresses)
+	if err == nil {
+		err = h.wayFacts(facts, queries)
+	}
 	if err == nil && publish {
 		facts.Ephemeral, facts.Reserved, err = h.ephemeral()
 	}
@@ -69,6 +73,26 @@ func (h *Host) localFacts(facts *plan.Facts, addresses []netip.Addr) ([]int, err
 		}
 	}
 	return links, nil
+}
+
+// wayFacts says by which links the host sends to addresses that are others'.
+func (h *Host) wayFacts(facts *plan.Facts, queries []Query) error {
+	for _, q := range queries {
+		for _, a := range q.Ways {
+			r, ok, err := h.conn.routeTo(a)
+			if err != nil {
+				return fmt.Errorf("find the way to address %s: %w", a, err)
+			}
+			if !ok || r.local || r.index == 0 {
+				continue
+			}
+			if facts.Ways == nil {
+				facts.Ways = map[netip.Addr]int{}
+			}
+			facts.Ways[a] = r.index
+		}
+	}
+	return nil
 }
 
 // localnet says whether what is sent from 127.0.0.0/8 may leave by a bridge: by its own setting, or by that of all

@@ -117,7 +117,7 @@ func checkPublished(in Input, i int, fail failFunc) []error {
 	for _, p := range l.publish() {
 		errs = append(errs, checkListeners(in.Facts.Listeners, p, fail)...)
 	}
-	return append(errs, l.checkRouted(fail)...)
+	return append(errs, append(l.checkRouted(fail), l.checkWays(in.Facts, fail)...)...)
 }
 
 func described(n *policy.Network) string {
@@ -272,6 +272,23 @@ func (l link) checkRouted(fail failFunc) []error {
 		}
 		return []error{fail("give the subnet a gateway, which the host then holds on the bridge",
 			"nothing can be published to %s: the host has no address in %s", to, sub.Prefix)}
+	}
+	return nil
+}
+
+// checkWays refuses what would go to somebody else. A container that spells an attachment out gives itself any address
+// that it is granted; what is published goes by the host's routes. An address of another network, or of the host itself,
+// would open what nobody has published.
+func (l link) checkWays(f Facts, fail failFunc) []error {
+	if l.Network.Name != "" {
+		return nil
+	}
+	for _, to := range l.targets() {
+		if way, ok := f.Ways[to]; ok && l.exists && way == l.uplink.Index {
+			continue
+		}
+		return []error{fail("take an address of a subnet that the host reaches by that bridge: ip route get "+to.String(),
+			"nothing can be published to %s: the host does not send to it by bridge %s", to, l.Network.Bridge)}
 	}
 	return nil
 }
