@@ -87,7 +87,7 @@ func TestPorts(t *testing.T) {
 		{name: "one that shares", args: []string{"side"}, want: header + ofDB},
 		{
 			name: "one that is not there", args: []string{"nosuch"},
-			wantErr: "lanhook: ports: no record of a container \"nosuch\"\nhint: see which containers are attached with: lanhook ls\n",
+			wantErr: "lanhook: ports: no record of a container \"nosuch\"\nhint: see which are attached with: lanhook ls; it knows ids and io.lanhook.name, not the --name of Docker and podman\n",
 		},
 		{
 			name: "for programs", args: []string{"--json", "0123456789ab"},

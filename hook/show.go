@@ -107,7 +107,10 @@ func unknownContainer(id string) error { return &unknownError{id} }
 
 func (e *unknownError) Error() string { return fmt.Sprintf("no record of a container %q", e.id) }
 
-func (e *unknownError) Hint() string { return "see which containers are attached with: lanhook ls" }
+// Hint says where ids are. Docker and podman keep the names that their --name gives to themselves.
+func (e *unknownError) Hint() string {
+	return "see which are attached with: lanhook ls; it knows ids and io.lanhook.name, not the --name of Docker and podman"
+}
 
 type inspectView struct {
 	recordView

@@ -123,7 +123,7 @@ func (d *draft) takePorts(tx *store.Tx, e entry, port uint16) error {
 			return fmt.Errorf("%s: publish %s: the container asks for it twice", e.attachment.IfName, what)
 		}
 		if taken {
-			return &store.InUseError{What: what, Holder: holder.Ref(), IfName: holder.IfName}
+			return tx.InUse(what, holder)
 		}
 		lease := store.Lease{Scope: portScope(e.Protocol, number), Addr: e.Addr, IfName: e.attachment.IfName}
 		if err := d.take(tx, lease); err != nil {
@@ -159,9 +159,7 @@ func (d *draft) takeWhole(tx *store.Tx, a policy.Attachment, addr netip.Addr) er
 		return err
 	}
 	if taken {
-		return &store.InUseError{
-			What: fmt.Sprintf("address %s of this host", addr), Holder: holder.Ref(), IfName: holder.IfName,
-		}
+		return tx.InUse(fmt.Sprintf("address %s of this host", addr), holder)
 	}
 	return d.take(tx, store.Lease{Scope: wholeScope, Addr: addr, IfName: a.IfName})
 }

@@ -111,15 +111,21 @@ type InUseError struct {
 	What string
 	// Holder is the record that has it.
 	Holder Ref
+	// Name is the holder's workload, "" when that is not known or is the container's id.
+	Name string
 	// IfName is the holder's interface, "" when unknown.
 	IfName string
 }
 
 func (e *InUseError) Error() string {
-	if e.IfName == "" {
-		return fmt.Sprintf("%s is in use by container %s", e.What, e.Holder.Container)
+	holder := "container " + e.Holder.Container
+	if e.Name != "" {
+		holder += " (" + e.Name + ")"
 	}
-	return fmt.Sprintf("%s is in use by interface %s of container %s", e.What, e.IfName, e.Holder.Container)
+	if e.IfName != "" {
+		holder = "interface " + e.IfName + " of " + holder
+	}
+	return e.What + " is in use by " + holder
 }
 
 // Hint says what would help.

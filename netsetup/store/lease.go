@@ -156,9 +156,23 @@ func (t *Tx) free(lease *Lease) error {
 		return err
 	}
 	if ok && holder.Ref() != lease.Ref() {
-		return &InUseError{What: lease.what(), Holder: holder.Ref(), IfName: holder.IfName}
+		return t.InUse(lease.what(), holder)
 	}
 	return nil
+}
+
+// InUse is the [*InUseError] about a thing that a lease stands against, with the name of its holder. People know their
+// containers by name, and what engines make up as an id by sight only.
+func (t *Tx) InUse(what string, holder Lease) error {
+	e := &InUseError{What: what, Holder: holder.Ref(), IfName: holder.IfName}
+	rec, ok, err := t.Record(holder.Ref())
+	if err != nil {
+		return err
+	}
+	if ok && rec.Workload != rec.Container {
+		e.Name = rec.Workload
+	}
+	return e
 }
 
 func (t *Tx) putLease(key []byte, lease *Lease) error {

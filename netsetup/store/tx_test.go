@@ -318,7 +318,7 @@ func TestLeases(t *testing.T) {
 		for i := range taker.Leases {
 			taker.Leases[i].Record, taker.Leases[i].Container, taker.Leases[i].IfName = taker.ID, taker.Container, "eth1"
 		}
-		want := "address 10.0.0.1 of lan is in use by interface eth0 of container container-7"
+		want := "address 10.0.0.1 of lan is in use by interface eth0 of container container-7 (web)"
 		update(t, s, func(tx *Tx) error {
 			for name, err := range map[string]error{
 				"put": tx.Put(taker), "take": tx.Take(taker.Leases[1]), "free": tx.Free(taker.Leases[1]),
