@@ -245,7 +245,11 @@ func (a *app) detachStopped(ctx context.Context, state oci.State) error {
 
 // failed tells the runtime's user and the log why.
 func (a *app) failed(state oci.State, err error) int {
-	a.logged(slog.LevelError, oneLine(err), state)
+	var attrs []any
+	if hint := hintOf(err); hint != "" {
+		attrs = append(attrs, "hint", hint)
+	}
+	a.logged(slog.LevelError, oneLine(err), state, attrs...)
 	doing := ""
 	if state.ID != "" {
 		doing = "container " + state.ID
