@@ -133,11 +133,19 @@ func dropFindings(files engine.Files, bridges, chains []string, err error) []eng
 		return found
 	}
 	for _, chain := range chains {
-		add(engine.Warn, fmt.Sprintf("%s drops what none of its rules accepts: unless one accepts what %s forwards, containers "+
-			"there reach nothing beyond the host, and published ports do not answer", chain, all),
-			letPass(files, chain)+"; for each of "+all)
+		add(engine.Warn, fmt.Sprintf("%s drops what none of its rules accepts (which these are is not looked at): unless one accepts "+
+			"what %s forwards, containers there reach nothing beyond the host, and published ports do not answer", chain, all),
+			forEach(letPass(files, chain), bridges))
 	}
 	return found
+}
+
+// forEach says of what is to be done to BRIDGE which ones that are: a single one is put into its place.
+func forEach(do string, bridges []string) string {
+	if len(bridges) == 1 {
+		return strings.ReplaceAll(do, "BRIDGE", bridges[0])
+	}
+	return do + "; BRIDGE is each of " + strings.Join(bridges, ", ")
 }
 
 // letPass is what makes a chain let through what goes to and comes from a bridge, by whose chain it is: the table of

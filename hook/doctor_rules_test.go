@@ -88,9 +88,9 @@ func TestDropFindings(t *testing.T) {
 	warn := func(chain, do string) []engine.Finding {
 		return []engine.Finding{{
 			Check: "forward", Level: engine.Warn,
-			Means: chain + " drops what none of its rules accepts: unless one accepts what lh-apps forwards, " +
-				"containers there reach nothing beyond the host, and published ports do not answer",
-			Do: do + "; for each of lh-apps",
+			Means: chain + " drops what none of its rules accepts (which these are is not looked at): unless one accepts what lh-apps " +
+				"forwards, containers there reach nothing beyond the host, and published ports do not answer",
+			Do: do,
 		}}
 	}
 	const ipFORWARD = "chain ip filter FORWARD"
@@ -114,41 +114,41 @@ func TestDropFindings(t *testing.T) {
 		}}},
 		{
 			name: "iptables", policy: policyOf(), chains: []string{ipFORWARD},
-			want: warn(ipFORWARD, "iptables -I FORWARD -i BRIDGE -j ACCEPT, the same with -o, and where these rules are kept"),
+			want: warn(ipFORWARD, "iptables -I FORWARD -i lh-apps -j ACCEPT, the same with -o, and where these rules are kept"),
 		},
 		{
 			name: "ip6tables", policy: policyOf(), chains: []string{"chain ip6 filter FORWARD"},
-			want: warn("chain ip6 filter FORWARD", "ip6tables -I FORWARD -i BRIDGE -j ACCEPT, the same with -o, and where these rules are kept"),
+			want: warn("chain ip6 filter FORWARD", "ip6tables -I FORWARD -i lh-apps -j ACCEPT, the same with -o, and where these rules are kept"),
 		},
 		{
 			name: "the older tables", policy: policyOf(), chains: []string{"iptables-legacy chain filter FORWARD"},
 			files: map[string]string{"run/docker.pid": "1"},
 			want: warn("iptables-legacy chain filter FORWARD",
-				"iptables-legacy -I DOCKER-USER -i BRIDGE -j ACCEPT, and the same with -o, after each start of Docker"),
+				"iptables-legacy -I DOCKER-USER -i lh-apps -j ACCEPT, and the same with -o, after each start of Docker"),
 		},
 		{
 			name: "Docker", policy: policyOf(), chains: []string{ipFORWARD}, files: map[string]string{"run/docker.pid": "1"},
-			want: warn(ipFORWARD, "iptables -I DOCKER-USER -i BRIDGE -j ACCEPT, and the same with -o, after each start of Docker"),
+			want: warn(ipFORWARD, "iptables -I DOCKER-USER -i lh-apps -j ACCEPT, and the same with -o, after each start of Docker"),
 		},
 		{
 			name: "ufw", policy: policyOf(), chains: []string{ipFORWARD},
 			files: map[string]string{"etc/ufw/ufw.conf": "# ufw\nENABLED=yes\nLOGLEVEL=low\n"},
-			want:  warn(ipFORWARD, "ufw route allow in on BRIDGE, and ufw route allow out on BRIDGE"),
+			want:  warn(ipFORWARD, "ufw route allow in on lh-apps, and ufw route allow out on lh-apps"),
 		},
 		{
 			name: "ufw that is off", policy: policyOf(), chains: []string{ipFORWARD},
 			files: map[string]string{"etc/ufw/ufw.conf": "ENABLED=no\n"},
-			want:  warn(ipFORWARD, "iptables -I FORWARD -i BRIDGE -j ACCEPT, the same with -o, and where these rules are kept"),
+			want:  warn(ipFORWARD, "iptables -I FORWARD -i lh-apps -j ACCEPT, the same with -o, and where these rules are kept"),
 		},
 		{
 			name: "firewalld", policy: policyOf(), chains: []string{"chain inet firewalld filter_FORWARD"},
 			want: warn("chain inet firewalld filter_FORWARD",
-				"firewall-cmd --permanent --zone=trusted --add-interface=BRIDGE, then firewall-cmd --reload"),
+				"firewall-cmd --permanent --zone=trusted --add-interface=lh-apps, then firewall-cmd --reload"),
 		},
 		{
 			name: "an administrator's", policy: policyOf(), chains: []string{"chain inet filter forward"},
 			want: warn("chain inet filter forward",
-				"nft insert rule inet filter forward iifname BRIDGE accept, the same with oifname, and where these rules are kept"),
+				"nft insert rule inet filter forward iifname lh-apps accept, the same with oifname, and where these rules are kept"),
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -157,6 +157,18 @@ func TestDropFindings(t *testing.T) {
 				t.Errorf("the findings differ (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestForEach(t *testing.T) {
+	const do = "iptables -I FORWARD -i BRIDGE -j ACCEPT"
+	for want, bridges := range map[string][]string{
+		"iptables -I FORWARD -i lh-a -j ACCEPT":                                {"lh-a"},
+		"iptables -I FORWARD -i BRIDGE -j ACCEPT; BRIDGE is each of lh-a, br0": {"lh-a", "br0"},
+	} {
+		if got := forEach(do, bridges); got != want {
+			t.Errorf("%v: %q, want %q", bridges, got, want)
+		}
 	}
 }
 
