@@ -26,9 +26,11 @@ func (c *Conn) Add(s plan.AddRules) error {
 		if !m.wanted(t) {
 			continue
 		}
-		if there, err := c.has(t); err != nil {
+		var there bool
+		if there, err = c.has(t); err != nil {
 			return err
-		} else if !there {
+		}
+		if !there {
 			return &StaleError{Err: unix.ENOENT}
 		}
 	}
