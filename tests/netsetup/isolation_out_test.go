@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/lanhook/lanhook/tests/nettest"
 )
@@ -59,6 +60,16 @@ func TestMasquerade(t *testing.T) {
 				}
 			})
 		})
+		t.Run("BR-11 nothing leaves with the container's own source", func(t *testing.T) {
+			s.admin(t, "table ip witness { chain c { type filter hook postrouting priority 300; oifname \"p0\" ip saddr 172.16.0.0/12 counter; }; "+
+				"chain in { type filter hook prerouting priority -400; iifname \"lh-shop\" tcp flags rst counter; }; }")
+			one.reset(t)
+			list := s.admin(t, "list chain ip witness c") + s.admin(t, "list chain ip witness in")
+			s.admin(t, "delete table ip witness")
+			if !strings.Contains(list, "saddr 172.16.0.0/12 counter packets 0 ") || !strings.Contains(list, "flags rst counter packets 1 ") {
+				t.Errorf("the host forwarded:\n%s", list)
+			}
+		})
 		s.over(t, one, two, three)
 	})
 	t.Run("BR-11 off", func(t *testing.T) {
@@ -77,6 +88,35 @@ func TestMasquerade(t *testing.T) {
 		asks(t, question{"BR-11 hidden", b.Space, "203.0.113.5:7000", "neighbour 10.77.0.2"},
 			question{"BR-11 not hidden", b.Space, "[2001:db8:9::5]:7000", "neighbour fd31::9"})
 		s.over(t, b)
+	})
+}
+
+// reset has a container send the end of a TCP connection that there is not, which no rule for connections translates.
+func (b *box) reset(t *testing.T) {
+	t.Helper()
+	b.Do(t, func() {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_TCP)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		to := netip.MustParseAddr("203.0.113.5")
+		// Ports, numbers, length and RST of a TCP header, and a checksum that is right for the container's address.
+		segment := []byte{0x17, 0x70, 0x1b, 0x59, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x04, 0, 0, 0, 0, 0, 0}
+		from, whom := addr("172.31.0.9").As4(), to.As4()
+		sum := uint32(unix.IPPROTO_TCP + len(segment))
+		for _, part := range [][]byte{from[:], whom[:], segment} {
+			for i := 0; i < len(part); i += 2 {
+				sum += uint32(part[i])<<8 | uint32(part[i+1])
+			}
+		}
+		for sum > 0xffff {
+			sum = sum>>16 + sum&0xffff
+		}
+		segment[16], segment[17] = byte(^sum>>8), byte(^sum)
+		if err := unix.Sendto(fd, segment, 0, &unix.SockaddrInet4{Addr: whom}); err != nil {
+			t.Fatal(err)
+		}
 	})
 }
 

@@ -120,7 +120,11 @@ func TestPortsAgain(t *testing.T) {
 			b.detach(t)
 		})
 	}
-	s.empty(t)
+	t.Run("PP-25 nothing of it for who has the address then", func(t *testing.T) {
+		b := s.at(t, "four", "shop", "9")
+		s.Neighbour.GetsFrom(t, "udp", client, "10.77.0.2:8080", nettest.Refused)
+		s.over(t, b)
+	})
 }
 
 // lines are the rules of lanhook's tables and each element, sorted.
