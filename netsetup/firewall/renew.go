@@ -37,7 +37,8 @@ type mending struct {
 }
 
 // remake makes the tables what the model says. What somebody has put there, and something of the administrator's uses, is
-// left in peace at the second try: Drift tells of it.
+// left in peace at the second try: Drift tells of it. A table that should go, but has sets which the administrator's
+// rules use, then stays as a whole: to an attach that finds its sets, the rules must be there too.
 func (c *Conn) remake(what string, m model) error {
 	var err error
 	for _, keep := range []bool{false, true} {
@@ -93,6 +94,7 @@ func (c *Conn) hasAdmins(t table, f *found) (bool, error) {
 
 func (b *batch) remake(all []mending, m model, keep bool) {
 	for _, r := range all {
+		r.wanted = r.wanted || keep && r.admins
 		switch {
 		case r.there != nil && !r.wanted && !r.admins:
 			b.nft.DelTable(r.ref())

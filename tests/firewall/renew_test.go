@@ -202,6 +202,14 @@ func TestAdministratorUses(t *testing.T) {
 	if got := elements(t, h, "set inet lanhook masquerade6"); got != "" {
 		t.Errorf("released, elements are left: %s", got)
 	}
+	// The sets could not go. The next container adds to them, and needs the rules.
+	next := rules("cccccccccc", "9", 90)
+	if err := c.Add(next); err != nil {
+		t.Fatal(err)
+	}
+	if d := drift(t, c, next); !slices.Equal(d, []string{"chain mine of table inet lanhook is not lanhook's"}) {
+		t.Errorf("released and added to, differences are %q", d)
+	}
 	nft(t, h, "delete table inet lanhook")
 }
 
