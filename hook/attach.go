@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -246,7 +247,7 @@ func (a *app) plan(ctx context.Context, f asked, bundle, at string) error {
 		fmt.Fprintln(a.stdout, "nothing would be done: the interfaces are there already")
 	}
 	for _, step := range p.Steps {
-		fmt.Fprintln(a.stdout, step)
+		fmt.Fprintln(a.stdout, strings.Join(plan.Lines(step), "\n"))
 	}
 	return nil
 }

@@ -134,9 +134,12 @@ func texts(steps plan.Steps) []string {
 	return list
 }
 
+// labelWidth is that of the words before what inspect says.
+const labelWidth = 12
+
 func (a *app) printRecord(rec store.Record) {
 	p := func(label, format string, args ...any) {
-		fmt.Fprintf(a.stdout, "%-12s%s\n", label, fmt.Sprintf(format, args...))
+		fmt.Fprintf(a.stdout, "%-*s%s\n", labelWidth, label, fmt.Sprintf(format, args...))
 	}
 	p("container", "%s", rec.Container)
 	if rec.Workload != rec.Container {
@@ -158,12 +161,13 @@ func (a *app) printRecord(rec store.Record) {
 		p("files", "%s", rec.Guest)
 	}
 	a.printInterfaces(rec.Interfaces)
-	for _, s := range rec.Steps {
-		p("step", "%s", s)
+	steps := func(label string, all plan.Steps) {
+		for _, s := range all {
+			p(label, "%s", strings.Join(plan.Lines(s), "\n"+strings.Repeat(" ", labelWidth)))
+		}
 	}
-	for _, s := range plan.Undo(rec.Steps) {
-		p("undo", "%s", s)
-	}
+	steps("step", rec.Steps)
+	steps("undo", plan.Undo(rec.Steps))
 }
 
 // printInterfaces shows what a container gets.

@@ -3,12 +3,14 @@ package plan_test
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/lanhook/lanhook/netsetup/plan"
 	"github.com/lanhook/lanhook/policy"
+	"github.com/lanhook/lanhook/policy/request"
 )
 
 // checkUndo looks that what steps leave is taken back, each by its own step, and in an order that can be carried out.
@@ -202,5 +204,45 @@ func checkReserved(t *testing.T, got []uint16, made plan.Plan) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("reserved ports (-want +got):\n%s", diff)
+	}
+}
+
+// A part of the rules is a line of its own, and String is the same words on one.
+func TestLines(t *testing.T) {
+	rules := plan.Rules{
+		Port: "lhaaaaaaaaaaa", Bridge: "lh-apps", Gate: plan.NAT,
+		Addresses: []netip.Addr{netip.MustParseAddr("172.30.0.2"), netip.MustParseAddr("fd00:30::2")},
+		Publish: []plan.Publish{
+			{
+				Protocol: request.TCP, Addr: netip.IPv4Unspecified(), Host: 8080, Count: 1,
+				To: netip.MustParseAddrPort("172.30.0.2:80"),
+			},
+			{
+				Protocol: request.UDP, Addr: netip.IPv4Unspecified(), Host: 5353, Count: 2,
+				To: netip.MustParseAddrPort("172.30.0.2:53"),
+			},
+		},
+		Out: policy.Rate{Bits: 5_000_000, Burst: 73728},
+	}
+	want := []string{
+		"host: add rules for lhaaaaaaaaaaa on lh-apps nat no icc not isolated",
+		"    address 172.30.0.2 address fd00:30::2",
+		"    publish 0.0.0.0:8080/tcp to 172.30.0.2:80",
+		"    publish 0.0.0.0:5353-5354/udp to 172.30.0.2:53-54",
+		"    sending 5000000 bit/s burst 73728 bytes",
+	}
+	step := plan.AddRules{Of: []plan.Rules{rules}}
+	if diff := cmp.Diff(want, plan.Lines(step)); diff != "" {
+		t.Errorf("lines (-want +got):\n%s", diff)
+	}
+	if got, one := strings.Join(strings.Fields(strings.Join(plan.Lines(step), " ")), " "), step.String(); got != one {
+		t.Errorf("lines %q, in one line %q", got, one)
+	}
+	twice := plan.Lines(plan.DelRules{Of: []plan.Rules{rules, rules}})
+	if len(twice) != 2*len(want) || twice[0] != twice[len(want)] {
+		t.Errorf("two interfaces: %q, want the same lines twice", twice)
+	}
+	if got := plan.Lines(plan.ReleaseRules{}); len(got) != 1 || got[0] != (plan.ReleaseRules{}).String() {
+		t.Errorf("another step: %q, want what String says", got)
 	}
 }

@@ -6,14 +6,13 @@ import (
 )
 
 // line collects the words of a step's text.
-type line struct{ strings.Builder }
+type line struct{ parts []string }
 
 func (l *line) addf(format string, args ...any) {
-	if l.Len() > 0 {
-		l.WriteByte(' ')
-	}
-	fmt.Fprintf(&l.Builder, format, args...)
+	l.parts = append(l.parts, fmt.Sprintf(format, args...))
 }
+
+func (l *line) String() string { return strings.Join(l.parts, " ") }
 
 // addIf adds the words only where the value is set.
 func (l *line) addIf(set bool, format string, args ...any) {

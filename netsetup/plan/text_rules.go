@@ -66,6 +66,40 @@ func rulesText(what string, all []Rules) string {
 	return l.String()
 }
 
+// Lines is a step as people read it: rules on several lines, what they are for first and each kind of them behind four
+// spaces, all else on the one line that String gives.
+func Lines(s Step) []string {
+	switch s := s.(type) {
+	case AddRules:
+		return rulesLines("host: add rules", s.Of)
+	case DelRules:
+		return rulesLines("host: delete rules", s.Of)
+	}
+	return []string{s.String()}
+}
+
+func rulesLines(what string, all []Rules) []string {
+	var lines []string
+	for _, r := range all {
+		var l line
+		r.text(&l)
+		lines = append(lines, what+" "+l.parts[0])
+		// What is said of the bridge stays on its line.
+		kind := ""
+		for _, part := range l.parts[1:] {
+			word, _, _ := strings.Cut(part, " ")
+			last := len(lines) - 1
+			switch {
+			case word == "no", word == "not", word == kind && word != "publish":
+				lines[last] += " " + part
+			default:
+				lines, kind = append(lines, "    "+part), word
+			}
+		}
+	}
+	return lines
+}
+
 func (r Rules) text(l *line) {
 	l.addf("for %s on %s %s", r.Port, r.Bridge, r.Gate)
 	l.addIf(r.Gate != Open && !r.ICC, "no icc")
@@ -89,7 +123,7 @@ func (r Rules) text(l *line) {
 		l.addf("detour %s", a)
 	}
 	l.addIf(r.Spoof, "spoof-check %s", r.MAC)
-	l.addIf(r.Out != policy.Rate{}, "receiving %s", rateText(r.Out))
+	l.addIf(r.Out != policy.Rate{}, "sending %s", rateText(r.Out))
 }
 
 // String is the gate as text output names it.
