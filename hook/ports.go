@@ -71,6 +71,7 @@ func (a *app) ports(ctx context.Context, word string) error {
 	for _, rec := range records {
 		list = append(list, portsOf(rec)...)
 	}
+	slices.SortStableFunc(list, byHost)
 	if a.json {
 		return a.printJSON(list)
 	}
@@ -82,6 +83,14 @@ func (a *app) ports(ctx context.Context, word string) error {
 		})
 	}
 	return a.printTable([]string{"PROTOCOL", "HOST", "CONTAINER", "NAME", "INTERFACE", "NETWORK", "TARGET"}, rows)
+}
+
+// byHost sorts by what people look for: the host's port, whole addresses last.
+func byHost(p, q portView) int {
+	return cmp.Or(
+		// A whole address has no port but 0: one less, and it is the highest.
+		cmp.Compare(p.Port-1, q.Port-1), cmp.Compare(p.Protocol, q.Protocol), p.Address.Compare(q.Address),
+	)
 }
 
 // withJoined adds the records whose interfaces a container shares.

@@ -79,9 +79,9 @@ func TestPorts(t *testing.T) {
 			name: "all",
 			want: "" +
 				"PROTOCOL  HOST                 CONTAINER     NAME          INTERFACE  NETWORK  TARGET\n" +
+				"udp       [fd00::1]:5000-5002  db            database      eth0       apps     [fd30::2]:6000-6002\n" +
 				"tcp       0.0.0.0:8080         0123456789ab  0123456789ab  eth0       -        172.30.0.3:80\n" +
-				"all       192.0.2.9            0123456789ab  0123456789ab  eth0       -        172.30.0.3\n" +
-				"udp       [fd00::1]:5000-5002  db            database      eth0       apps     [fd30::2]:6000-6002\n",
+				"all       192.0.2.9            0123456789ab  0123456789ab  eth0       -        172.30.0.3\n",
 		},
 		{name: "one by its name", args: []string{"database"}, want: header + ofDB},
 		{name: "one that shares", args: []string{"side"}, want: header + ofDB},
