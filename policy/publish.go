@@ -170,7 +170,8 @@ func unpublished(k asked, p request.Port, all []Attachment) error {
 		return k.deny("remove "+request.Prefix+"publish", "%s is %s: nothing comes into it", ruled[0].Network.title(), ruled[0].Network.shutBy())
 	}
 	if p.Addr.IsValid() {
-		return k.deny("", "the container has no %s address on a bridge to which the port could go", family(p.Addr))
+		return k.deny("leave the host's address out, or give the network an "+family(p.Addr)+" subnet",
+			"the container has no %s address on a bridge to which the port could go", family(p.Addr))
 	}
 	if i := slices.IndexFunc(open, func(a Attachment) bool { return len(a.Network.Bind) > 0 }); i >= 0 {
 		n := open[i].Network

@@ -74,7 +74,7 @@ func parseAnyIP(s string) (addr netip.Addr, why string) {
 	addr, err := netip.ParseAddr(s)
 	switch {
 	case err != nil && strings.Contains(s, "/"):
-		return netip.Addr{}, "this is an address alone, without a prefix length"
+		return netip.Addr{}, "an address stands alone here, without a prefix length"
 	case err != nil:
 		return netip.Addr{}, "this is not an IP address"
 	case addr.Zone() != "":

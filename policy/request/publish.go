@@ -134,18 +134,18 @@ func parsePort(entry string) (p Port, why, hint string) {
 	}
 	if addr != "" {
 		if p.Addr, why = parseHostIP(addr); why != "" {
-			return Port{}, "host address " + quote(addr) + ": " + why, ""
+			return Port{}, "host address " + quote(addr) + ": " + why, hostHint(addr)
 		}
 	}
 	if p.Container, p.Count, why = parsePorts("container port", container); why != "" {
-		return Port{}, why, ""
+		return Port{}, why, separators(container)
 	}
 	if host == "" {
 		return p, "", ""
 	}
 	var count int
 	if p.Host, count, why = parsePorts("host port", host); why != "" {
-		return Port{}, why, ""
+		return Port{}, why, hostPortHint(host)
 	}
 	switch {
 	case count == p.Count:
@@ -155,6 +155,33 @@ func parsePort(entry string) (p Port, why, hint string) {
 			count), "name one host port, or none to have a free one chosen"
 	}
 	return Port{}, fmt.Sprintf("the ranges of host and container differ in length: %d and %d", count, p.Count), ""
+}
+
+// hostHint is what helps where another word stands in the place of the host's address.
+func hostHint(addr string) string {
+	if addr == "localhost" {
+		return "write 127.0.0.1"
+	}
+	if _, _, why := parsePorts("", addr); why == "" {
+		return "entries are separated by commas"
+	}
+	return ""
+}
+
+// hostPortHint is what helps where there is no host port. Docker takes 0 for any.
+func hostPortHint(port string) string {
+	if port == "0" {
+		return "leave it out to have a free one chosen"
+	}
+	return separators(port)
+}
+
+// separators is what helps where two entries were run together.
+func separators(port string) string {
+	if strings.ContainsAny(port, " ;") {
+		return "entries are separated by commas"
+	}
+	return ""
 }
 
 // splitPort takes apart what comes before the protocol. An empty addr or host stands for one that was not given.
