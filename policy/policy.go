@@ -174,7 +174,7 @@ type Rates struct {
 type Rate struct {
 	// Bits are bits a second.
 	Bits uint64
-	// Burst is in bytes.
+	// Burst is in bytes. A rate always has one.
 	Burst uint64
 }
 

@@ -37,13 +37,6 @@ const frameHeader = 18
 // start needs.
 const queueParts = 20
 
-// burstParts is a second divided by how much comes at once where nobody says: what is due in 10 ms, the longest time
-// between two ticks of a kernel's clock.
-const burstParts = 100
-
-// minDefaultBurst lets a TCP segment of the largest size pass as a whole.
-const minDefaultBurst = 64 << 10
-
 // setRate puts a token bucket filter in front of a link. To do it again does no harm: another one takes its place.
 func (k *Kernel) setRate(s plan.SetRate) error {
 	c, index, mtu, err := k.rated(s)
@@ -84,11 +77,7 @@ func (k *Kernel) rated(s plan.SetRate) (c *conn, index, mtu int, err error) {
 // that is longer than the burst is cut into frames first, so a burst of one frame is the least that works.
 func rateParts(index, mtu int, r policy.Rate) []nl.NetlinkRequestData {
 	rate := max(r.Bits/8, 1)
-	burst := r.Burst
-	if burst == 0 {
-		burst = max(rate/burstParts, minDefaultBurst)
-	}
-	burst = max(burst, uint64(mtu)+frameHeader) //nolint:gosec // G115: an MTU is 31 bits
+	burst := max(r.Burst, uint64(mtu)+frameHeader) //nolint:gosec // G115: an MTU is 31 bits
 	parameters := make([]byte, tbfSize)
 	parameters[tbfLinkLayer] = ethernet
 	binary.NativeEndian.PutUint32(parameters[tbfRate:], clamp(rate))

@@ -57,8 +57,7 @@ func TestRateOfBridgePort(t *testing.T) {
 			burst uint32
 		}{
 			{policy.Rate{Bits: 80e9, Burst: 1 << 20}, 1 << 20},
-			{policy.Rate{Bits: 8e9}, 1e9 / 100},
-			{policy.Rate{Bits: 8e3}, 64 << 10},
+			{policy.Rate{Bits: 8e3, Burst: 64 << 10}, 64 << 10},
 			{policy.Rate{Bits: 1, Burst: 1}, 1450 + 18},
 		} {
 			run(t, k, plan.SetRate{Side: plan.Host, If: v.Name, Rate: r.rate})
