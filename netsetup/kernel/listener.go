@@ -21,17 +21,9 @@ import (
 	"github.com/lanhook/lanhook/policy/request"
 )
 
-// Listener says who has a port of the host; false when it is free. The port of another engine's translation rules is
-// free in this sense. addr is the unspecified address for all of its family's.
-func (h *Host) Listener(protocol request.Protocol, addr netip.Addr, port uint16) (plan.Listener, bool, error) {
-	found, err := h.listeners([]socket{{protocol, addr, port}})
-	if err != nil || len(found) == 0 {
-		return plan.Listener{}, false, err
-	}
-	return found[0], true, nil
-}
-
-// Taken is [Host.Listener] without looking for the process, for a search among many ports.
+// Taken says whether somebody has a port of the host, for a search among many ports: who it is only [Host.Facts] finds
+// out. The port of another engine's translation rules is free in this sense. addr is the unspecified address for all of
+// its family's.
 func (h *Host) Taken(protocol request.Protocol, addr netip.Addr, port uint16) (bool, error) {
 	var taken bool
 	s := socket{protocol, addr, port}

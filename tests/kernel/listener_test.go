@@ -80,6 +80,20 @@ func comm(t *testing.T) string {
 	return strings.TrimSpace(string(raw))
 }
 
+// listener is who has a port of the host, by the facts for an attachment that publishes it.
+func listener(
+	t *testing.T, h *kernel.Host, protocol request.Protocol, addr netip.Addr, port uint16,
+) (plan.Listener, bool, error) {
+	t.Helper()
+	facts, err := h.Facts(t.Context(), nil, []kernel.Query{
+		{Publish: []policy.Publish{{Protocol: protocol, Addr: addr, Host: port, Count: 1}}},
+	})
+	if err != nil || len(facts.Listeners) == 0 {
+		return plan.Listener{}, false, err
+	}
+	return facts.Listeners[0], true, nil
+}
+
 func TestListener(t *testing.T) {
 	n := nettest.New(t)
 	h := openHost(t, n)
@@ -115,7 +129,7 @@ func TestListener(t *testing.T) {
 		"no address of the host's":           {request.TCP, "192.0.2.9", 80, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, taken, err := h.Listener(c.protocol, addr(c.addr), c.port)
+			got, taken, err := listener(t, h, c.protocol, addr(c.addr), c.port)
 			if err != nil || taken != (c.want != "") {
 				t.Fatalf("taken is %v (%v), want %q", taken, err, c.want)
 			}
@@ -188,7 +202,7 @@ func TestNobodyListens(t *testing.T) {
 		return strings.Contains(procFile(t, n.Host, "tcp"), "0100007F:005A 0100007F:")
 	})
 	for _, port := range []uint16{90, 91} {
-		if got, taken, err := h.Listener(request.TCP, netip.IPv4Unspecified(), port); taken || err != nil {
+		if got, taken, err := listener(t, h, request.TCP, netip.IPv4Unspecified(), port); taken || err != nil {
 			t.Errorf("port %d is taken by %+v (%v)", port, got, err)
 		}
 	}
