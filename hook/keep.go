@@ -77,7 +77,7 @@ func (a *app) check(ctx context.Context, id string) error {
 		return err
 	}
 	defer s.Host.Close()
-	checked, err := s.CheckAll(ctx, records)
+	checked, err := s.Check(ctx, records)
 	if err != nil {
 		return err
 	}

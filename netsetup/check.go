@@ -20,7 +20,7 @@ type Drift struct {
 	Repair bool
 }
 
-// Checked is what [Setup.CheckAll] found.
+// Checked is what [Setup.Check] found.
 type Checked struct {
 	// Of are the differences of each record, by the same index.
 	Of [][]Drift
@@ -28,23 +28,9 @@ type Checked struct {
 	Host []string
 }
 
-// Check compares what the kernel has with what a record says. It changes nothing.
-func (s *Setup) Check(ctx context.Context, rec store.Record) ([]Drift, error) {
-	c, err := s.CheckAll(ctx, []store.Record{rec})
-	if err != nil {
-		return nil, err
-	}
-	drift := c.Of[0]
-	if slices.ContainsFunc(rec.Steps, byRecord) {
-		for _, what := range c.Host {
-			drift = append(drift, Drift{What: what, Repair: true})
-		}
-	}
-	return drift, nil
-}
-
-// CheckAll is [Setup.Check] for several records. What is listed as a whole, such as the firewall's rules, it lists once.
-func (s *Setup) CheckAll(ctx context.Context, records []store.Record) (Checked, error) {
+// Check compares what the kernel has with what records say. It changes nothing. What is listed as a whole, such as the
+// firewall's rules, it lists once.
+func (s *Setup) Check(ctx context.Context, records []store.Record) (Checked, error) {
 	c := Checked{Of: make([][]Drift, len(records))}
 	var err error
 	for i, rec := range records {

@@ -7,7 +7,24 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netlink"
+
+	"github.com/lanhook/lanhook/netsetup"
+	"github.com/lanhook/lanhook/netsetup/store"
 )
+
+// check is what differs from one record, and what does of all that records share.
+func (w *world) check(t *testing.T, rec store.Record) ([]netsetup.Drift, error) {
+	t.Helper()
+	c, err := w.setup.Check(t.Context(), []store.Record{rec})
+	if err != nil {
+		return nil, err
+	}
+	drift := c.Of[0]
+	for _, what := range c.Host {
+		drift = append(drift, netsetup.Drift{What: what, Repair: true})
+	}
+	return drift, nil
+}
 
 func TestCheck(t *testing.T) {
 	w := newWorld(t, lan+apps)
@@ -62,12 +79,12 @@ func TestCheck(t *testing.T) {
 			b := w.box(t, "c")
 			b.attach(t, "network="+c.network)
 			rec := w.records(t)[0]
-			drift, err := w.setup.Check(t.Context(), rec)
+			drift, err := w.check(t, rec)
 			if err != nil || len(drift) > 0 {
 				t.Errorf("just attached: %v (%v)", drift, err)
 			}
 			c.undo(t, b)
-			if drift, err = w.setup.Check(t.Context(), rec); err != nil {
+			if drift, err = w.check(t, rec); err != nil {
 				t.Error(err)
 			}
 			var lines []string

@@ -193,7 +193,7 @@ func TestPortsDrift(t *testing.T) {
 // drift is what check finds of all records.
 func (s *site) drift(t *testing.T) []string {
 	t.Helper()
-	c, err := s.setup.CheckAll(t.Context(), s.records(t))
+	c, err := s.setup.Check(t.Context(), s.records(t))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -417,7 +417,7 @@ func TestPublishAtOnce(t *testing.T) {
 func (w *world) clean(t *testing.T) {
 	t.Helper()
 	records := w.records(t)
-	c, err := w.setup.CheckAll(t.Context(), records)
+	c, err := w.setup.Check(t.Context(), records)
 	if err != nil || len(c.Of) != len(records) || len(c.Host) > 0 {
 		t.Errorf("check gave %v (%v)", c.Host, err)
 	}

@@ -105,7 +105,7 @@ func TestRepair(t *testing.T) {
 func (w *world) checked(t *testing.T) map[string]string {
 	t.Helper()
 	records := w.records(t)
-	c, err := w.setup.CheckAll(t.Context(), records)
+	c, err := w.setup.Check(t.Context(), records)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -98,7 +98,7 @@ func TestSharedLost(t *testing.T) {
 			"a": "the detach is under way or was cut off; lanhook gc finishes what was cut off",
 			"b": "container a, whose interfaces it shares, has them no more",
 		} {
-			drift, err := w.setup.Check(t.Context(), w.recordsOf(t, id)[0])
+			drift, err := w.check(t, w.recordsOf(t, id)[0])
 			if err != nil || len(drift) != 1 || drift[0].What != want {
 				t.Errorf("check of %s gave %+v (%v), want %q", id, drift, err, want)
 			}
