@@ -318,7 +318,7 @@ func (d *draft) ownReserved(tx *store.Tx, choices []plan.Choice) ([]uint16, erro
 
 // within says whether a port is in one of some ranges.
 func within(list []plan.Ports, port uint16) bool {
-	return slices.ContainsFunc(list, func(r plan.Ports) bool { return r.From <= port && port <= r.To })
+	return slices.ContainsFunc(list, func(r plan.Ports) bool { return r.Has(port) })
 }
 
 // sharedBy names what a plan's steps share with those of others.

@@ -71,6 +71,9 @@ type Ports struct {
 	To   uint16 `json:"to"`
 }
 
+// Has says whether a port is in the range. Nobody has port 0, which is in the zero range only.
+func (r Ports) Has(port uint16) bool { return r.From <= port && port <= r.To && port != 0 }
+
 // Listener is a process that has a port of the host.
 type Listener struct {
 	Protocol request.Protocol `json:"protocol"`

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"sort"
 
 	"github.com/lanhook/lanhook/policy"
 )
@@ -74,27 +73,25 @@ func (l link) localnet() bool {
 func reserve(in Input, links []link) Steps {
 	var s ReservePorts
 	reserved := func(port uint16) bool {
-		return slices.ContainsFunc(in.Facts.Reserved, func(r Ports) bool { return r.has(port) })
+		return slices.ContainsFunc(in.Facts.Reserved, func(r Ports) bool { return r.Has(port) })
 	}
 	for _, l := range links {
 		for _, p := range l.publish() {
 			for n := range p.Count {
 				port := p.Host + uint16(n) // checkPorts has seen that the last one is a port
-				if in.Facts.Ephemeral.has(port) && (!reserved(port) || slices.Contains(in.OwnReserved, port)) {
-					s.Ports = append(s.Ports, port)
+				at, twice := slices.BinarySearch(s.Ports, port)
+				if twice || !in.Facts.Ephemeral.Has(port) || reserved(port) && !slices.Contains(in.OwnReserved, port) {
+					continue
 				}
+				s.Ports = slices.Insert(s.Ports, at, port)
 			}
 		}
 	}
 	if len(s.Ports) == 0 {
 		return nil
 	}
-	sort.Slice(s.Ports, func(i, j int) bool { return s.Ports[i] < s.Ports[j] })
-	s.Ports = slices.Compact(s.Ports)
 	return Steps{s}
 }
-
-func (r Ports) has(port uint16) bool { return r.From <= port && port <= r.To && r.To != 0 }
 
 // checkPublished finds what keeps published ports and host addresses from going to attachment i.
 func checkPublished(in Input, i int, fail failFunc) []error {
@@ -102,7 +99,7 @@ func checkPublished(in Input, i int, fail failFunc) []error {
 	if len(a.Publish)+len(a.DNAT) == 0 {
 		return nil
 	}
-	if n := a.Network; n.Driver != policy.Bridge || !n.Firewall || closed(n) {
+	if n := a.Network; n.Driver != policy.Bridge || !n.Firewall || n.Closed() {
 		return []error{fail("publish to a bridge network that has a firewall and a way out",
 			"no port can be published to %s", described(n))}
 	}

@@ -27,7 +27,7 @@ func defaultOwners(in Input, family func(netip.Addr) bool, taken bool) map[int]b
 		case !l.gateway(family).IsValid():
 		case a.DefaultRoute.Set && a.DefaultRoute.Want:
 			asked[i] = true
-		case a.DefaultRoute.Set || !a.Network.DefaultRoute || closed(a.Network):
+		case a.DefaultRoute.Set || !a.Network.DefaultRoute || a.Network.Internal:
 		case len(first) == 0 && !taken:
 			first[i] = true
 		}

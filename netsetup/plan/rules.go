@@ -20,16 +20,13 @@ func (l link) gate() Gate {
 	switch {
 	case !l.filtered():
 		return Open
-	case closed(l.Network):
+	case l.Network.Closed():
 		return Closed
 	case l.Network.GatewayMode == policy.GatewayRouted:
 		return Routed
 	}
 	return NAT
 }
-
-// closed says whether a network has no way in or out.
-func closed(n *policy.Network) bool { return n.Internal || n.GatewayMode == policy.GatewayIsolated }
 
 // rules are the firewall's entries for the link, false when there is nothing to say. A container on the administrator's
 // bridge has entries of its own, but none for the bridge.
@@ -82,7 +79,7 @@ func (l link) subnet(addr netip.Addr) (policy.Subnet, bool) {
 
 // hides says whether what leaves by a subnet gets another source address.
 func (l link) hides(sub policy.Subnet) bool {
-	return l.Network.Driver == policy.Bridge && l.Network.Firewall && !closed(l.Network) &&
+	return l.Network.Driver == policy.Bridge && l.Network.Firewall && !l.Network.Closed() &&
 		(sub.Masquerade || sub.SNAT.IsValid())
 }
 
