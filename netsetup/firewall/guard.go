@@ -38,15 +38,14 @@ func (c *Conn) Guard(s plan.AddGuard) error {
 }
 
 func (c *Conn) makeGuard(t table, elements map[string][]nftables.SetElement, again bool) error {
-	var failure error
-	err := c.commit("guard a link by table "+t.name, func(b *batch) {
+	return c.commit("guard a link by table "+t.name, func(b *batch) {
 		if again {
 			b.table(t)
 			b.nft.DelTable(t.ref())
 		}
 		b.nft.CreateTable(t.ref())
 		for _, own := range t.sets {
-			failure = errors.Join(failure, b.nft.AddSet(t.setRef(own), elements[own.name]))
+			b.note(b.nft.AddSet(t.setRef(own), elements[own.name]))
 		}
 		for _, made := range t.chains {
 			b.nft.AddChain(t.chainRef(made))
@@ -55,7 +54,6 @@ func (c *Conn) makeGuard(t table, elements map[string][]nftables.SetElement, aga
 			b.rules(t, made)
 		}
 	})
-	return errors.Join(failure, err)
 }
 
 // unguarded says what a kernel lacks that knows no such table or no such hook.
