@@ -120,8 +120,8 @@ func sources(mac plan.MAC, own []netip.Addr) []netip.Addr {
 	return list
 }
 
-// above drops what is more than a rate in bits a second, with a burst in bytes. The kernel's bucket holds what is due in a second, and the burst beside
-// (net/netfilter/nft_limit.c, nft_limit_init); there is no smaller one that counts bytes.
+// above drops what is more than a rate in bits a second, with a burst in bytes. The kernel's bucket holds what is due in a
+// second, and the burst beside (net/netfilter/nft_limit.c, nft_limit_init); there is no smaller one that counts bytes.
 func above(bits, burst uint64) rule {
 	return say([]expr.Any{&expr.Limit{
 		Type: expr.LimitTypePktBytes, Rate: max(bits/8, 1), Unit: expr.LimitTimeSecond, Over: true,

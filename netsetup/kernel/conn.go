@@ -24,7 +24,8 @@ const replyTimeout = 10
 // its names is smaller.
 const bufferSize = 64 << 10
 
-// conn is a netlink socket, of NETLINK_ROUTE if nothing else is said. It belongs to the namespace in which it was opened, whichever thread uses it.
+// conn is a netlink socket, of NETLINK_ROUTE if nothing else is said. It belongs to the namespace in which it was opened,
+// whichever thread uses it.
 //
 // The socket is a blocking one that the runtime's poller does not know: the kernel has answered before write(2) returns,
 // so there is never anything to wait for.

@@ -71,8 +71,8 @@ func (k *Kernel) addRules(ctx context.Context, s plan.AddRules) error {
 	return k.host.forgetUntranslated(s.Of)
 }
 
-// delRules removes a record's entries, and what went by them. A connection that could not be forgotten is reported, and
-// no reason to keep anything.
+// delRules removes a record's entries, and then the connections that went by them. Where either fails the record stays, and
+// with it the address: no other container gets it while connections lead there.
 func (k *Kernel) delRules(s plan.DelRules) error {
 	err := k.host.filter(func(c *firewall.Conn) error { return c.Delete(s) })
 	return errors.Join(err, k.host.forgetHolder(s.Of))

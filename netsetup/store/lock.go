@@ -110,8 +110,8 @@ func (s *Store) lockShared(ctx context.Context, name string) (*lockedFile, error
 	return s.lock(ctx, name, shared)
 }
 
-// flock locks a file. When ctx is done first it returns ctx's error; on each error it closes the file. bbolt has a lock of its own, but
-// looks for it only every 50 ms and knows no context, so it is taken only while this one is held.
+// flock locks a file. When ctx is done first it returns ctx's error; on each error it closes the file. bbolt has a lock of
+// its own, but looks for it only every 50 ms and knows no context, so it is taken only while this one is held.
 func flock(ctx context.Context, fd int, mode lockMode) error {
 	err := flockRetry(fd, int(mode)|unix.LOCK_NB)
 	if !errors.Is(err, unix.EWOULDBLOCK) {
