@@ -25,9 +25,9 @@ func (c *Conn) ForwardDrop() ([]string, error) {
 			return fmt.Errorf("list chains: %w", first(err))
 		}
 		for _, chain := range all {
-			family, filters := forwarding(chain.Table.Family)
+			family, forwards := forwardingFamily(chain.Table.Family)
 			f := chainFound(chain)
-			if !filters || f.hook == nil || f.hook.at != *nftables.ChainHookForward || chain.Table.Name == tableName {
+			if !forwards || f.hook == nil || f.hook.at != *nftables.ChainHookForward || chain.Table.Name == tableName {
 				continue
 			}
 			drops, err := c.endsInDrop(chain)
@@ -45,9 +45,9 @@ func (c *Conn) ForwardDrop() ([]string, error) {
 	return list, err
 }
 
-// forwarding is the name of a family whose chains see what goes between a bridge and other links, or between two ports
-// of a bridge.
-func forwarding(f nftables.TableFamily) (string, bool) {
+// forwardingFamily is the name of a family whose chains see what goes between a bridge and other links, or between two
+// ports of a bridge; false for the others.
+func forwardingFamily(f nftables.TableFamily) (string, bool) {
 	switch f { //nolint:exhaustive // the others forward nothing of containers
 	case nftables.TableFamilyIPv4:
 		return "ip", true
@@ -107,8 +107,12 @@ const (
 	mostLegacy = 64 << 20
 )
 
-// legacyHead is the size of struct ipt_get_entries: a name, a size, and room up to the alignment of the 64 bits in an entry.
-const legacyHead = (36 + int(unsafe.Alignof(struct{ v uint64 }{})) - 1) &^ (int(unsafe.Alignof(struct{ v uint64 }{})) - 1)
+// legacyHead is the size of struct ipt_get_entries: a name, a size, and room up to the entries, which hold 64 bits and are
+// aligned as the machine does it.
+const (
+	legacyAlign = int(unsafe.Alignof(struct{ counter uint64 }{}))
+	legacyHead  = (32 + 4 + legacyAlign - 1) &^ (legacyAlign - 1)
+)
 
 // drops reads the policy of FORWARD, which is the last entry of the hook.
 func (l legacy) drops() (bool, error) {

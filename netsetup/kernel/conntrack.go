@@ -164,9 +164,9 @@ func (c *conn) forgetSources(out, in []netip.Addr) ([]uint8, error) {
 	return listed, nil
 }
 
-// forgetUntranslated forgets connections of UDP to what was published, but for those that go where they ought to.
-// Others of the same port, to hosts elsewhere, stay. That takes a list, 4 ms with a table of
-// 262,144 places; the kernel filters one family at a time.
+// forgetUntranslated forgets connections of UDP to what was published, but for those that go where they ought to. Others of
+// the same port, to hosts elsewhere, stay. That takes a list, 4 ms with a table of 262,144 places; the kernel filters one
+// family at a time.
 func (h *Host) forgetUntranslated(rules []plan.Rules) error {
 	wanted := redirectsOf(rules)
 	if len(wanted) == 0 {
@@ -176,15 +176,13 @@ func (h *Host) forgetUntranslated(rules []plan.Rules) error {
 	if err != nil || n == 0 {
 		return err
 	}
+	var lookErr error
 	local := map[netip.Addr]bool{}
 	isLocal := func(a netip.Addr) bool {
-		yes, known := local[a]
-		if !known {
-			_, found, lookErr := h.localLink(a)
-			yes = lookErr == nil && found
-			local[a] = yes
+		if _, known := local[a]; !known && lookErr == nil {
+			_, local[a], lookErr = h.localLink(a)
 		}
-		return yes
+		return local[a]
 	}
 	untranslated := func(e entry) bool {
 		return e.protocol == unix.IPPROTO_UDP &&
@@ -194,7 +192,7 @@ func (h *Host) forgetUntranslated(rules []plan.Rules) error {
 	six := slices.DeleteFunc(slices.Clone(wanted), func(r redirect) bool { return r.addr.Is4() })
 	if len(four) > 0 && len(six) > 0 && n <= mostUnfiltered {
 		err = c.forget(unix.AF_UNSPEC, nil, untranslated)
-		return failed(err, "forget connections to published ports")
+		return failed(errors.Join(err, lookErr), "forget connections to published ports")
 	}
 	if len(four) > 0 {
 		err = c.forget(unix.AF_INET, udpFilter(four), untranslated)
@@ -202,7 +200,7 @@ func (h *Host) forgetUntranslated(rules []plan.Rules) error {
 	if err == nil && len(six) > 0 {
 		err = c.forget(unix.AF_INET6, udpFilter(six), untranslated)
 	}
-	return failed(err, "forget connections to published ports")
+	return failed(errors.Join(err, lookErr), "forget connections to published ports")
 }
 
 // mostUnfiltered is how many connections are read in less time than it takes to look through an empty table once more.

@@ -186,6 +186,10 @@ func (s *Store) stat() (unix.Stat_t, error) {
 // LockShared says that the caller is about to use shared links that others may use too. It is held from the moment
 // before the record is written until the link is in use, for as long as which the kernel does not yet show the use.
 // It waits for a holder of [Store.LockExclusive] until ctx is done. The release may be called more than once.
+//
+// Whoever holds this lock, either way, waits for no other one of the directory but that of a transaction, within which
+// nobody waits for this; nor for this one a second time, which flock(2) would not know for the same holder's. To have it
+// alone it is given up first, and what was true before is looked at again.
 func (s *Store) LockShared(ctx context.Context) (release func(), err error) {
 	return s.inTurn(ctx, s.lockShared)
 }
