@@ -145,12 +145,12 @@ func postroutingChain() chain {
 	atHome := func(v version) []expr.Any { return append(v.only(), in(v.set("home"), v.saddr(), oifname())...) }
 	both(func(v version) rule {
 		// A container that reaches its neighbour by a published port: the answer must come back by the host.
-		return say(atHome(v), ctStatus(statusDNAT), masquerade())
+		return say(atHome(v), translated(), masquerade())
 	})
 	both(func(v version) rule { return say(atHome(v), back()) })
 	both(func(v version) rule {
 		// A container that has its default route elsewhere. It would answer a host address of snat by there, too.
-		return say(v.only(), in(v.set("detour"), v.daddr()), ctStatus(statusDNAT), masquerade())
+		return say(v.only(), in(v.set("detour"), v.daddr()), translated(), masquerade())
 	})
 	c.rules = append(c.rules,
 		say(v4.within("224.0.0.0/4", v4.daddr()), back()),
@@ -185,13 +185,13 @@ func forwardChain() chain {
 }
 
 func natChain() chain {
-	return chain{name: chainNAT, rules: []rule{say(ctStatus(statusDNAT), accept()), say(drop())}}
+	return chain{name: chainNAT, rules: []rule{say(translated(), accept()), say(drop())}}
 }
 
 // routedChain lets in what natChain does, and from elsewhere than lanhook's other bridges ICMP and published ports.
 func routedChain() chain {
 	rules := []rule{
-		say(ctStatus(statusDNAT), accept()),
+		say(translated(), accept()),
 		say(in(setBridges, iifname()), drop()),
 		say(proto(unix.IPPROTO_ICMP), accept()),
 		say(proto(unix.IPPROTO_ICMPV6), accept()),

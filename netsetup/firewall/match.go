@@ -158,10 +158,11 @@ func (v version) nat(nat *expr.NAT, name string, loads []load) []expr.Any {
 	return append(list, lookup, nat)
 }
 
-// ctState and ctStatus match connections with any of these bits.
+// ctState matches connections in any of these states.
 func ctState(bits uint32) []expr.Any { return conntrack(expr.CtKeySTATE, bits) }
 
-func ctStatus(bits uint32) []expr.Any { return conntrack(expr.CtKeySTATUS, bits) }
+// translated matches connections whose destination was translated.
+func translated() []expr.Any { return conntrack(expr.CtKeySTATUS, statusDNAT) }
 
 func conntrack(key expr.CtKey, bits uint32) []expr.Any {
 	mask := binary.NativeEndian.AppendUint32(nil, bits)

@@ -107,8 +107,8 @@ func (c *Conn) tableIsThere(t table) (bool, error) {
 func (c *Conn) has(t table) (there bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	err = aside(func() error {
-		if err := c.socket.SetReadDeadline(time.Now().Add(replyTimeout)); err != nil {
+	err = aside(func() (err error) {
+		if err = c.socket.SetReadDeadline(time.Now().Add(replyTimeout)); err != nil {
 			return err
 		}
 		there, err = c.tableIsThere(t)
