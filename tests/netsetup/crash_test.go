@@ -18,6 +18,21 @@ import (
 
 var errFault = errors.New("injected")
 
+// wishes are what the containers of the matrices ask for.
+func wishes() map[string][]string {
+	return map[string][]string{
+		"macvlan": {"network=lan"},
+		"bridge":  {"network=apps,route=10.62.0.0/16 via 10.89.0.1"},
+		"ports":   {"network=web", "publish=8080:80,40000:81/udp,82"},
+		"both":    {"network=lan", "network.eth1=web", "publish=8080:80,40000:81/udp,82"},
+	}
+}
+
+// matrix are the networks of the matrices, which have all that the firewall and queues can do.
+func matrix() string {
+	return strings.Replace(lan, "driver", "spoof-check = true\nrate = \"1gbit\"\ndriver", 1) + apps + web
+}
+
 // fault is the kernel, in which one step fails before it took place or after.
 type fault struct {
 	apply.Kernel

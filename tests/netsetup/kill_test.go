@@ -17,21 +17,6 @@ import (
 // maxDeeds bounds a matrix: no run has so many.
 const maxDeeds = 150
 
-// wishes are what the containers of the matrices ask for.
-func wishes() map[string][]string {
-	return map[string][]string{
-		"macvlan": {"network=lan"},
-		"bridge":  {"network=apps,route=10.62.0.0/16 via 10.89.0.1"},
-		"ports":   {"network=web", "publish=8080:80,40000:81/udp,82"},
-		"both":    {"network=lan", "network.eth1=web", "publish=8080:80,40000:81/udp,82"},
-	}
-}
-
-// matrix are the networks of the matrices, which have all that the firewall and queues can do.
-func matrix() string {
-	return strings.Replace(lan, "driver", "spoof-check = true\nrate = \"1gbit\"\ndriver", 1) + apps + web
-}
-
 // withLink starts a container that has a link of its own, to which the route of one of the wishes goes.
 func (w *world) withLink(t *testing.T) *box {
 	t.Helper()
