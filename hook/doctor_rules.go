@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/lanhook/lanhook/hook/engine"
+	"github.com/lanhook/lanhook/netsetup"
 	"github.com/lanhook/lanhook/netsetup/kernel"
 	"github.com/lanhook/lanhook/netsetup/plan"
 	"github.com/lanhook/lanhook/policy"
@@ -38,8 +40,8 @@ func rulesFindings(ctx context.Context, files engine.Files, p *policy.Policy) []
 	out := outward(p)
 	var facts plan.Facts
 	err = nil
-	if need := out.families(); need != (plan.Families{}) {
-		facts, err = host.Facts(ctx, nil, []kernel.Query{{Forwards: need}})
+	if q := out.query(p); q.Forwards != (plan.Families{}) {
+		facts, err = host.Facts(ctx, nil, []kernel.Query{q})
 	}
 	return append(found, forwardingFinding(out, facts, err))
 }
@@ -51,6 +53,18 @@ func filtered(p *policy.Policy) []string {
 
 // families are those in which a network leaves the host.
 func (w wayOut) families() plan.Families { return plan.Families{V4: len(w.v4) > 0, V6: len(w.v6) > 0} }
+
+// query asks for what an attach to these networks would turn on, as far as that is known without containers.
+func (w wayOut) query(p *policy.Policy) kernel.Query {
+	q := kernel.Query{Forwards: w.families()}
+	for _, name := range w.v4 {
+		n := p.Networks[name]
+		q.Anywhere = q.Anywhere || netsetup.Anywhere(n) || len(n.Bind) == 0 || slices.Contains(n.Bind, netip.IPv4Unspecified())
+		q.Local = slices.Concat(q.Local, n.Bind, n.DNAT)
+	}
+	q.Local = slices.DeleteFunc(q.Local, netip.Addr.IsUnspecified)
+	return q
+}
 
 // wayOut are the networks of a policy that leave the host by its own links, of each family.
 type wayOut struct{ v4, v6 []string }
@@ -189,8 +203,8 @@ func ufwEnabled(files engine.Files) bool {
 func forwardingFinding(out wayOut, facts plan.Facts, err error) engine.Finding {
 	f := engine.Finding{Check: checkForwarding, Level: engine.OK}
 	var off []string
-	for _, link := range facts.NotForwarding {
-		off = append(off, "IPv4 on "+link)
+	if len(facts.NotForwarding) > 0 {
+		off = append(off, "IPv4 on "+strings.Join(facts.NotForwarding, ", "))
 	}
 	if facts.NotForwarding6 {
 		off = append(off, "IPv6")
@@ -204,9 +218,10 @@ func forwardingFinding(out wayOut, facts plan.Facts, err error) engine.Finding {
 		f.Means = "the host forwards what networks need"
 	default:
 		f.Level = engine.Warn
-		f.Means = fmt.Sprintf("the host does not forward %s: nothing gets out of %s", strings.Join(off, " and "),
+		f.Means = fmt.Sprintf("the host does not forward %s: by that way neither answers nor clients get to %s", strings.Join(off, " and "),
 			plural(slices.Compact(slices.Sorted(slices.Values(slices.Concat(out.v4, out.v6)))), "the bridge network"))
-		f.Do = "lanhook repair, if containers are attached to them: the first attach turns it on"
+		f.Do = "lanhook repair, if containers are attached to them: the next attach turns it on, and nothing turns it off again; " +
+			"to keep a link from forwarding, drop what comes in by it, in a table of your own, as docs/firewall.md shows"
 	}
 	return f
 }

@@ -184,9 +184,11 @@ func TestForwardingFinding(t *testing.T) {
 			Level: engine.OK, Means: "no network of the policy needs the host to forward",
 		}},
 		{name: "on", policy: policyOf(), want: engine.Finding{Level: engine.OK, Means: "the host forwards what networks need"}},
-		{name: "off", policy: policyOf(), facts: plan.Facts{NotForwarding: []string{"eth0"}, NotForwarding6: true}, want: engine.Finding{
-			Level: engine.Warn, Means: "the host does not forward IPv4 on eth0 and IPv6: nothing gets out of the bridge network apps",
-			Do: "lanhook repair, if containers are attached to them: the first attach turns it on",
+		{name: "off", policy: policyOf(), facts: plan.Facts{NotForwarding: []string{"eth0", "wg0"}, NotForwarding6: true}, want: engine.Finding{
+			Level: engine.Warn,
+			Means: "the host does not forward IPv4 on eth0, wg0 and IPv6: by that way neither answers nor clients get to the bridge network apps",
+			Do: "lanhook repair, if containers are attached to them: the next attach turns it on, and nothing turns it off again; " +
+				"to keep a link from forwarding, drop what comes in by it, in a table of your own, as docs/firewall.md shows",
 		}},
 		{name: "not known", policy: policyOf(), err: errors.New("operation not permitted"), want: engine.Finding{
 			Level: engine.Warn, Means: "it is not known whether the host forwards: operation not permitted", Do: "run lanhook doctor as root",

@@ -64,6 +64,7 @@ func queryOf(a policy.Attachment) kernel.Query {
 	for _, p := range a.IPs {
 		passes(p.Addr())
 	}
+	q.Anywhere = Anywhere(n) || slices.ContainsFunc(a.Publish, func(p policy.Publish) bool { return isAll4(p.Addr) })
 	for _, sub := range n.Subnets {
 		if sub.SNAT.IsValid() {
 			q.Local = append(q.Local, sub.SNAT)
@@ -74,6 +75,17 @@ func queryOf(a policy.Attachment) kernel.Query {
 	}
 	return q
 }
+
+// Anywhere says whether IPv4 packets for a network's containers come in by any link of the host, even without a port that
+// is published on all of its addresses: as answers to what the host hides, which may go anywhere, or since the containers'
+// own addresses are known outside.
+func Anywhere(n *policy.Network) bool {
+	return n.GatewayMode == policy.GatewayRouted || slices.ContainsFunc(n.Subnets, func(s policy.Subnet) bool {
+		return s.Prefix.Addr().Is4() && (s.Masquerade || s.SNAT.IsValid())
+	})
+}
+
+func isAll4(addr netip.Addr) bool { return addr == netip.IPv4Unspecified() }
 
 // lookAtPorts asks anew which ports are kept from the host's own connections, now that nobody takes one back: by whom
 // each is kept the records say, see [draft.ownReserved].

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/lanhook/lanhook/netsetup/kernel"
@@ -122,21 +123,41 @@ func (s *Setup) repairForwarding(ctx context.Context, records []store.Record, r 
 
 // forwardingFacts asks which of the host's links should forward for containers, and do not.
 func (s *Setup) forwardingFacts(ctx context.Context, records []store.Record) (plan.Facts, error) {
-	var forwards plan.Families
+	var q kernel.Query
 	for _, rules := range rulesOf(records) {
 		for _, of := range rules.Of {
-			if of.Gate != plan.NAT && of.Gate != plan.Routed {
-				continue
-			}
-			for _, a := range of.Addresses {
-				forwards.V4, forwards.V6 = forwards.V4 || a.Is4(), forwards.V6 || a.Is6()
+			if of.Gate == plan.NAT || of.Gate == plan.Routed {
+				forwardsFor(&q, of)
 			}
 		}
 	}
-	if forwards == (plan.Families{}) {
+	if q.Forwards == (plan.Families{}) {
 		return plan.Facts{}, nil
 	}
-	return s.Host.Facts(ctx, nil, []kernel.Query{{Forwards: forwards}})
+	return s.Host.Facts(ctx, nil, []kernel.Query{q})
+}
+
+// forwardsFor adds to a query what [queryOf] has asked when the rules were planned.
+func forwardsFor(q *kernel.Query, of plan.Rules) {
+	for _, a := range of.Addresses {
+		q.Forwards.V4, q.Forwards.V6 = q.Forwards.V4 || a.Is4(), q.Forwards.V6 || a.Is6()
+	}
+	q.Anywhere = q.Anywhere || of.Gate == plan.Routed || slices.ContainsFunc(of.Masquerade, netip.Addr.Is4)
+	add := func(host netip.Addr) {
+		if host.Is4() && !host.IsUnspecified() && !slices.Contains(q.Local, host) {
+			q.Local = append(q.Local, host)
+		}
+	}
+	for _, p := range of.Publish {
+		q.Anywhere = q.Anywhere || isAll4(p.Addr)
+		add(p.Addr)
+	}
+	for _, t := range of.DNAT {
+		add(t.From)
+	}
+	for _, t := range of.SNAT {
+		q.Anywhere = q.Anywhere || t.To.Is4()
+	}
 }
 
 func forwardingDrift(facts plan.Facts) []string {

@@ -37,8 +37,11 @@ type Query struct {
 	Local []netip.Addr
 	// Ways are addresses of which it is asked by which link the host sends to them.
 	Ways []netip.Addr
-	// Forwards are the families that are to pass between the bridge and other links.
+	// Forwards are the families that are to pass between the bridge and other links: for IPv4, the links of the host's
+	// default routes and of its addresses in Publish and Local.
 	Forwards plan.Families
+	// Anywhere adds all links on which the host has an IPv4 address, but for lanhook's own bridges.
+	Anywhere bool
 }
 
 // Facts finds out what a plan needs. ns may be nil when there is no container yet; nothing is said of it then. A parent

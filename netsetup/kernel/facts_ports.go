@@ -21,10 +21,12 @@ func (h *Host) publishFacts(facts *plan.Facts, queries []Query) error {
 		sockets   []socket
 		forwards  plan.Families
 		publish   bool
+		anywhere  bool
 	)
 	for _, q := range queries {
 		addresses = append(addresses, q.Local...)
 		forwards.V4, forwards.V6 = forwards.V4 || q.Forwards.V4, forwards.V6 || q.Forwards.V6
+		anywhere = anywhere || q.Forwards.V4 && q.Anywhere
 		for _, p := range q.Publish {
 			publish = true
 			if p.Addr.IsValid() && !p.Addr.IsUnspecified() {
@@ -46,6 +48,11 @@ func (h *Host) publishFacts(facts *plan.Facts, queries []Query) error {
 	}
 	if err == nil && len(sockets) > 0 {
 		facts.Listeners, err = h.listeners(sockets)
+	}
+	if err == nil && anywhere {
+		var more []int
+		more, err = h.conn.addressed4()
+		links = append(links, more...)
 	}
 	if err == nil && forwards != (plan.Families{}) {
 		err = h.forwardingFacts(facts, forwards, links)

@@ -131,18 +131,41 @@ func (h *Host) forwardingFacts(facts *plan.Facts, want plan.Families, links []in
 	links = append(links, more...)
 	slices.Sort(links)
 	for _, index := range slices.Compact(links) {
+		if index == loopbackIndex {
+			continue
+		}
+		if on, err := h.conn.forwards(unix.AF_INET, index); on || err != nil { // One that is gone has no settings.
+			continue
+		}
 		link, ok, err := h.conn.link(by{index: index})
 		if err != nil {
 			return err
 		}
-		if !ok || link.Loopback {
-			continue
-		}
-		if on, err := h.conn.forwards(unix.AF_INET, index); err == nil && !on {
+		// A bridge of lanhook's forwards, or not, by its own step: an internal one never does.
+		if ok && link.Group != plan.Group {
 			facts.NotForwarding = append(facts.NotForwarding, link.Name)
 		}
 	}
 	return nil
+}
+
+// loopbackIndex is that of lo in each namespace (LOOPBACK_IFINDEX in include/net/flow.h).
+const loopbackIndex = 1
+
+// addressed4 are the links that have an IPv4 address, one as often as it has addresses: the links of containers have none.
+func (c *conn) addressed4() ([]int, error) {
+	msgs, err := c.dump(unix.RTM_GETADDR, nl.NewIfAddrmsg(unix.AF_INET))
+	if err != nil {
+		return nil, failed(err, "list the host's IPv4 addresses")
+	}
+	var links []int
+	for _, msg := range msgs {
+		if len(msg) < unix.SizeofIfAddrmsg {
+			return nil, failed(unix.EBADMSG, "list the host's IPv4 addresses")
+		}
+		links = append(links, int(nl.DeserializeIfAddrmsg(msg).Index))
+	}
+	return links, nil
 }
 
 // defaultLinks are the links of the default route of IPv4 that the kernel would take, more than one where it has several

@@ -59,8 +59,8 @@ type Facts struct {
 	// take; asked for only where ports are published.
 	Ephemeral Ports   `json:"ephemeral,omitzero"`
 	Reserved  []Ports `json:"reserved,omitempty"`
-	// NotForwarding are the links of the host's default routes that do not forward IPv4, and NotForwarding6 is true when
-	// the host does not forward IPv6; asked for only where a bridge network has a way out.
+	// NotForwarding are those links of the host by which IPv4 packets for containers come in, and that do not forward them.
+	// NotForwarding6 is true when the host does not forward IPv6. Asked for only where a bridge network has a way out.
 	NotForwarding  []string `json:"not_forwarding,omitempty"`
 	NotForwarding6 bool     `json:"not_forwarding6,omitempty"`
 }

@@ -27,6 +27,7 @@ func TestForwardingFacts(t *testing.T) {
 		nettest.AddAddress(t, nettest.Parent, prefix("10.77.0.2/24"))
 		nettest.AddAddress(t, nettest.Parent, prefix("fd77::2/64"))
 		nettest.WriteSysctl(t, "ipv4/ip_forward", "0")
+		nettest.WriteSysctl(t, "ipv4/conf/"+nettest.CanaryVeth+"/forwarding", "0")
 		nettest.WriteSysctl(t, "ipv6/conf/all/forwarding", "0")
 	})
 	n.Host.Remember(t)
@@ -96,6 +97,61 @@ func TestForwardingFacts(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What comes in by any of the host's links with an address is to be forwarded, but not by lanhook's own bridges.
+func TestForwardingAnywhere(t *testing.T) {
+	n := nettest.New(t)
+	h := openHost(t, n)
+	const inside = "lh-inside"
+	n.Host.Do(t, func() {
+		lo(t)
+		bridge := netlink.NewLinkAttrs()
+		bridge.Name, bridge.Group = inside, plan.Group
+		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: bridge}); err != nil {
+			t.Fatal(err)
+		}
+		nettest.AddAddress(t, inside, prefix("172.30.0.1/24"))
+		nettest.AddAddress(t, nettest.Parent, prefix("10.77.0.2/24"))
+		nettest.AddAddress(t, nettest.Parent, prefix("10.78.0.2/24"))
+		nettest.AddAddress(t, nettest.CanaryBridge, prefix("fd78::2/64"))
+		nettest.AddAddress(t, "lo", prefix("192.0.2.9/32"))
+		nettest.WriteSysctl(t, "ipv4/ip_forward", "0")
+		nettest.WriteSysctl(t, "ipv4/conf/"+nettest.CanaryVeth+"/forwarding", "0")
+	})
+	anywhere := kernel.Query{Forwards: plan.Families{V4: true}, Anywhere: true}
+	for _, c := range []struct {
+		name    string
+		queries []kernel.Query
+		want    []string
+	}{
+		{"all", []kernel.Query{anywhere}, []string{nettest.Parent, nettest.CanaryVeth}},
+		{"one of two", []kernel.Query{{Forwards: plan.Families{V4: true}}, anywhere}, []string{nettest.Parent, nettest.CanaryVeth}},
+		{"IPv6 only", []kernel.Query{{Forwards: plan.Families{V6: true}, Anywhere: true}}, nil},
+		{"nothing passes", []kernel.Query{{Anywhere: true}}, nil},
+		{"one address", []kernel.Query{{Forwards: plan.Families{V4: true}, Local: []netip.Addr{addr("10.78.0.2")}}}, []string{nettest.Parent}},
+		{"the address of a bridge of ours", []kernel.Query{{Forwards: plan.Families{V4: true}, Local: []netip.Addr{addr("172.30.0.1")}}}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			facts, err := h.Facts(t.Context(), nil, c.queries)
+			if diff := cmp.Diff(c.want, facts.NotForwarding); err != nil || diff != "" {
+				t.Errorf("not forwarding (%v, -want +got):\n%s", err, diff)
+			}
+		})
+	}
+	run(t, h.KernelByID(-1, nil), plan.EnsureForwarding{Links: []string{nettest.Parent, nettest.CanaryVeth}})
+	for link, want := range map[string]string{
+		inside: "0", "lo": "0", nettest.CanaryBridge: "0", nettest.Parent: "1", nettest.CanaryVeth: "1", "all": "0", "default": "0",
+	} {
+		if got := setting(t, n.Host, "ipv4/conf/"+link+"/forwarding"); got != want {
+			t.Errorf("forwarding of %s is %s, want %s", link, got, want)
+		}
+	}
+	facts, err := h.Facts(t.Context(), nil, []kernel.Query{anywhere})
+	if err != nil || facts.NotForwarding != nil {
+		t.Errorf("not forwarding: %v (%v)", facts.NotForwarding, err)
+	}
+	n.Host.Remember(t)
 }
 
 func hop(t *testing.T, n *nettest.Net, link, via string) *netlink.NexthopInfo {

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -260,11 +262,15 @@ func TestRouted(t *testing.T) {
 // TestForwarding begins on a host that forwards nothing.
 func TestForwarding(t *testing.T) {
 	s := newSite(t, shop, true)
+	s.secondLAN(t)
 	settings := map[string][2]string{
 		"ipv4/conf/" + nettest.Parent + "/forwarding":     {"0", "1"},
 		"ipv6/conf/all/forwarding":                        {"0", "1"},
 		"ipv6/conf/" + nettest.Parent + "/accept_ra":      {"1", "2"},
-		"ipv4/conf/" + nettest.CanaryVeth + "/forwarding": {"0", "0"},
+		"ipv4/conf/" + nettest.CanaryVeth + "/forwarding": {"0", "1"}, // it has an address
+		"ipv4/conf/lan1/forwarding":                       {"0", "1"},
+		"ipv4/conf/lo/forwarding":                         {"0", "0"},
+		"ipv4/conf/default/forwarding":                    {"0", "0"},
 		"ipv4/ip_forward":                                 {"0", "0"},
 	}
 	s.Host.Do(t, func() {
@@ -279,9 +285,11 @@ func TestForwarding(t *testing.T) {
 		}
 	}
 	asks(t, question{"BR-32 in", s.Neighbour, "10.77.0.2:8080", "web 10.77.0.1"},
+		question{"BR-32 in by another link", s.Neighbour, "10.79.0.2:8080", "web 10.79.0.1"},
 		question{"BR-32 in", s.Neighbour, "[fd77::2]:8080", "web fd77::1"})
 	web.Ping(t, addr("203.0.113.5"))
 	web.Ping(t, addr("2001:db8:9::5"))
+	web.Ping(t, addr("10.79.0.1"))
 	web.detach(t)
 	for name, want := range settings {
 		if got := readSetting(t, s.Host, name); got != want[1] {
@@ -290,6 +298,96 @@ func TestForwarding(t *testing.T) {
 	}
 	s.resetSettings(t)
 	s.empty(t)
+}
+
+// TestForwardingOneLink: a port of one address needs no other link than that address's and the default route's.
+func TestForwardingOneLink(t *testing.T) {
+	s := newSite(t, shopWith("masquerade = false"), true)
+	s.secondLAN(t)
+	off := func() {
+		s.Host.Do(t, func() {
+			for _, link := range []string{nettest.Parent, nettest.CanaryVeth, "lan1"} {
+				nettest.WriteSysctl(t, "ipv4/conf/"+link+"/forwarding", "0")
+			}
+		})
+	}
+	for _, c := range []struct{ publish, canary, lan1 string }{
+		{"10.77.0.2:8080:80", "0", "0"},
+		{"10.79.0.2:8080:80", "0", "1"},
+		{"0.0.0.0:8080:80", "1", "1"},
+	} {
+		off()
+		web := s.at(t, "web", "shop", "9", "publish="+c.publish)
+		check := func(when string) {
+			for link, want := range map[string]string{nettest.Parent: "1", nettest.CanaryVeth: c.canary, "lan1": c.lan1} {
+				if got := readSetting(t, s.Host, "ipv4/conf/"+link+"/forwarding"); got != want {
+					t.Errorf("BR-32 %s: %s, forwarding of %s is %s, want %s", c.publish, when, link, got, want)
+				}
+			}
+		}
+		check("attached")
+		off()
+		if _, err := s.setup.Repair(t.Context()); err != nil {
+			t.Error(err)
+		}
+		check("repaired")
+		host, _, _ := strings.Cut(c.publish, ":")
+		if host != "0.0.0.0" {
+			s.Neighbour.Gets(t, "tcp", host+":8080", "web *")
+		}
+		web.detach(t)
+	}
+	s.resetSettings(t)
+	s.empty(t)
+}
+
+// TestForwardingKeptOut: the rule of docs/firewall.md keeps a link from forwarding, but for answers and published ports.
+func TestForwardingKeptOut(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "firewall.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const begin = "table inet dmz {"
+	_, rest, ok := strings.Cut(string(page), "```text\n"+begin)
+	table, _, ok2 := strings.Cut(rest, "```")
+	if !ok || !ok2 {
+		t.Fatal("the page has no example of a link that is kept from forwarding")
+	}
+	s := newSite(t, shopWith(`gateway-mode = "routed"`), true)
+	s.secondLAN(t)
+	s.route(t, s.Neighbour, "172.31.0.9/32", "10.79.0.2")
+	web := s.at(t, "web", "shop", "9", "publish=8080:80,8080:80/udp")
+	direct := question{"BR-32 directly", s.Neighbour, "172.31.0.9:80", "web 10.79.0.1"}
+	asks(t, direct)
+	s.admin(t, strings.ReplaceAll(begin+table, "dmz0", "lan1"))
+	direct.name, direct.want = "BR-32 kept out", ""
+	asks(t, direct, question{"BR-32 published", s.Neighbour, "10.79.0.2:8080", "web 10.79.0.1"})
+	web.Ping(t, addr("10.79.0.1"))
+	s.admin(t, "delete table inet dmz")
+	web.detach(t)
+	s.resetSettings(t)
+	s.empty(t)
+}
+
+// secondLAN has the host be on another LAN with the neighbour, 10.79.0.0/24, by link lan1. The host must in the end be like
+// now.
+func (s *site) secondLAN(t *testing.T) {
+	t.Helper()
+	s.Host.Do(t, func() {
+		a := netlink.NewLinkAttrs()
+		a.Name, a.HardwareAddr = "lan1", []byte{0x02, 0x72, 0, 0, 0, 1}
+		pair := &netlink.Veth{LinkAttrs: a, PeerName: "lan1", PeerNamespace: netlink.NsPid(s.Neighbour.PID)}
+		if err := netlink.LinkAdd(pair); err != nil {
+			t.Fatal(err)
+		}
+		nettest.AddAddress(t, "lan1", netip.MustParsePrefix("10.79.0.2/24"))
+	})
+	s.Neighbour.Do(t, func() { nettest.AddAddress(t, "lan1", netip.MustParsePrefix("10.79.0.1/24")) })
+	for _, up := range []*nettest.Space{s.Neighbour, s.Host} {
+		change(t, up, "lan1", netlink.LinkSetUp)
+	}
+	nettest.Eventually(t, "lan1 has its own address", func() bool { return len(s.hostLink(t, "lan1").Addresses) > 1 })
+	s.Host.Remember(t)
 }
 
 // resetSettings has the host's settings be what they were.

@@ -118,6 +118,8 @@ func canaries(t testing.TB) {
 		check(t, "bring up "+name, netlink.LinkSetUp(must(t, linkByName(name))))
 	}
 	AddAddress(t, CanaryVeth, netip.MustParsePrefix("198.18.0.1/24"))
+	// What comes in by a link with an address may be for a container, so an attach would turn this on.
+	WriteSysctl(t, "ipv4/conf/"+CanaryVeth+"/forwarding", "1")
 	AddAddress(t, CanaryVeth, netip.MustParsePrefix(canary6+"/64"))
 	_, dst, _ := net.ParseCIDR("198.19.0.0/16")
 	check(t, "add a foreign route", netlink.RouteAdd(&netlink.Route{Dst: dst, Gw: net.IPv4(198, 18, 0, 2)}))
