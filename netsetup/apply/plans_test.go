@@ -120,8 +120,18 @@ func plans(t *testing.T) map[string]plan.Plan {
 			ifname := []string{"eth0", "eth1", "eth2"}[i]
 			a, c := attach(t, ifname, all[network])
 			in.Attachments, in.Choices = append(in.Attachments, a), append(in.Choices, c)
-			if a.Network.Driver == policy.Macvlan {
+			switch {
+			case a.Network.Driver == policy.Macvlan:
 				in.Facts.Uplink[ifname] = uplink
+			case a.Network.Name == "":
+				// Who spells out a bridge publishes only where the host sends by it.
+				in.Facts.Uplink[ifname] = plan.Link{
+					Index: 7, Name: a.Network.Bridge, Kind: "bridge", MTU: 1500, Up: true, Group: plan.Group,
+				}
+				in.Facts.Ways = map[netip.Addr]int{}
+				for _, p := range c.Addresses {
+					in.Facts.Ways[p.Addr()] = 7
+				}
 			}
 		}
 		p, err := plan.Build(in)
