@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/lanhook/lanhook/netsetup/kernel"
@@ -69,4 +70,44 @@ func BenchmarkForget(b *testing.B) {
 	if err := k.Apply(b.Context(), plan.ReleaseRules{}); err != nil {
 		b.Fatal(err)
 	}
+}
+
+// BenchmarkForwarding asks which links do not forward, on a host where all of them do, beside the links of containers.
+func BenchmarkForwarding(b *testing.B) {
+	n := nettest.New(b)
+	var h *kernel.Host
+	n.Host.Do(b, func() {
+		var err error
+		if h, err = kernel.Open(); err != nil {
+			b.Fatal(err)
+		}
+		nettest.AddAddress(b, nettest.Parent, prefix("10.77.0.2/24"))
+		nettest.WriteSysctl(b, "ipv4/conf/"+nettest.Parent+"/forwarding", "1")
+	})
+	b.Cleanup(func() { h.Close() })
+	made := 0
+	for _, links := range []int{0, 1000} {
+		n.Host.Do(b, func() {
+			for ; made < links; made += 2 {
+				a := netlink.NewLinkAttrs()
+				a.Name = fmt.Sprintf("a%d", made)
+				if err := netlink.LinkAdd(&netlink.Veth{LinkAttrs: a, PeerName: fmt.Sprintf("b%d", made)}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		for name, q := range map[string]kernel.Query{
+			"default routes": {Forwards: plan.Families{V4: true}},
+			"anywhere":       {Forwards: plan.Families{V4: true}, Anywhere: true},
+		} {
+			b.Run(fmt.Sprintf("%s/%d links", name, links), func(b *testing.B) {
+				for b.Loop() {
+					if _, err := h.Facts(b.Context(), nil, []kernel.Query{q}); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
+	n.Host.Remember(b)
 }
