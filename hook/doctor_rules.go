@@ -183,7 +183,9 @@ func letPass(files engine.Files, chain string) string {
 	}
 	switch {
 	case there("/run/docker.pid"):
-		return program + " -I DOCKER-USER -i BRIDGE -j ACCEPT, and the same with -o, after each start of Docker"
+		// Without the link out, the accept would open Docker's own networks to the bridge: this chain is asked first.
+		return program + " -I DOCKER-USER -o BRIDGE -j ACCEPT, and -i BRIDGE -o LINK for each LINK by which the host reaches others " +
+			"(not one of Docker's), after each start of Docker"
 	case ufwEnabled(files):
 		return "ufw route allow in on BRIDGE, and ufw route allow out on BRIDGE"
 	}

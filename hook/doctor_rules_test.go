@@ -124,11 +124,13 @@ func TestDropFindings(t *testing.T) {
 			name: "the older tables", policy: policyOf(), chains: []string{"iptables-legacy chain filter FORWARD"},
 			files: map[string]string{"run/docker.pid": "1"},
 			want: warn("iptables-legacy chain filter FORWARD",
-				"iptables-legacy -I DOCKER-USER -i lh-apps -j ACCEPT, and the same with -o, after each start of Docker"),
+				"iptables-legacy -I DOCKER-USER -o lh-apps -j ACCEPT, and -i lh-apps -o LINK for each LINK by which the host reaches others "+
+					"(not one of Docker's), after each start of Docker"),
 		},
 		{
 			name: "Docker", policy: policyOf(), chains: []string{ipFORWARD}, files: map[string]string{"run/docker.pid": "1"},
-			want: warn(ipFORWARD, "iptables -I DOCKER-USER -i lh-apps -j ACCEPT, and the same with -o, after each start of Docker"),
+			want: warn(ipFORWARD, "iptables -I DOCKER-USER -o lh-apps -j ACCEPT, and -i lh-apps -o LINK for each LINK by which the host reaches others "+
+				"(not one of Docker's), after each start of Docker"),
 		},
 		{
 			name: "ufw", policy: policyOf(), chains: []string{ipFORWARD},
