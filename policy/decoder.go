@@ -104,7 +104,32 @@ func (d *decoder) unknown(v value, e *entry, names []string, laters []later) {
 			return
 		}
 	}
-	d.fail(e.at, nearest(e.name, names), "%s: unknown key %s", v.name, quoted(e.name))
+	hint := nearest(e.name, names)
+	if other := keyOf(e.name); other != "" {
+		if _, near := request.Nearest(e.name, names); near {
+			other = hint + " " + other
+		}
+		hint = other
+	}
+	d.fail(e.at, hint, "%s: unknown key %s", v.name, quoted(e.name))
+}
+
+// keyOf is the hint that a key is one of another table, "" when none has it.
+func keyOf(name string) string {
+	var places []string
+	if find(networkSchema(), name) != nil {
+		places = append(places, "[network.NAME]")
+	}
+	if find(subnetSchema(), name) != nil {
+		places = append(places, "[[network.NAME.subnet]]")
+	}
+	if find(ruleSchema(), name) != nil {
+		places = append(places, "[[rule]]")
+	}
+	if len(places) == 0 {
+		return ""
+	}
+	return name + " is a key of " + strings.Join(places, " and ")
 }
 
 func notYet(what string) string { return what + " not in this version" }
