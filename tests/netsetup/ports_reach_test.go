@@ -5,7 +5,6 @@ package netsetup_test
 import (
 	"fmt"
 	"net/netip"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -188,10 +187,6 @@ func TestPortsAdmin(t *testing.T) {
 		question{"PP-20 not accepted by admin", s.Neighbour, "172.31.0.9:80", ""})
 	s.untouched(t)
 	s.done(t, web, near)
-	s.Host.Do(t, func() {
-		if out, err := exec.Command("nft", "delete table inet lanhook").CombinedOutput(); err != nil {
-			t.Errorf("nft: %v: %s", err, out)
-		}
-	})
+	s.nft(t, "delete table inet lanhook")
 	s.Host.Remember(t)
 }

@@ -5,7 +5,6 @@ package netsetup_test
 import (
 	"net/netip"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -127,24 +126,12 @@ func TestPortsAgain(t *testing.T) {
 	})
 }
 
-// lines are the rules of lanhook's tables and each element, sorted.
-func (s *site) lines(t *testing.T) []string {
-	t.Helper()
-	text := strings.ReplaceAll(s.tablesOf(t, true), "elements = {", "\n")
-	list := strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == ',' })
-	for i := range list {
-		list[i] = strings.Trim(list[i], "\t {}")
-	}
-	slices.Sort(list)
-	return slices.DeleteFunc(list, func(l string) bool { return l == "" })
-}
-
 // TestPortsDrift has somebody else change lanhook's rules.
 func TestPortsDrift(t *testing.T) {
 	s := newSite(t, shop+back, true)
 	web := s.at(t, "web", "shop", "9", "publish=8080:80,8080:80/udp,127.0.0.1:8081:80")
 	far := s.at(t, "far", "back", "9", "publish=8090:80")
-	want := s.lines(t)
+	want := linesOf(s.tablesOf(t, true))
 	for name, script := range map[string]string{
 		"PP-19 a port gone":           `delete element inet lanhook any4 { tcp . 8080 }`,
 		"PP-19 a port elsewhere":      `delete element inet lanhook any4 { tcp . 8080 }; add element inet lanhook any4 { tcp . 8080 : 172.31.0.77 . 80 }`,
@@ -155,21 +142,19 @@ func TestPortsDrift(t *testing.T) {
 		"PP-23 lanhook's table empty": `delete table inet lanhook; add table inet lanhook`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			if drift := s.drift(t); len(drift) > 0 {
-				t.Errorf("before, check finds %v", drift)
-			}
+			s.clean(t)
 			s.admin(t, script)
 			if script == "flush ruleset" {
 				s.admin(t, s.tables)
 			}
-			if drift := s.drift(t); len(drift) == 0 {
+			if s.drift(t) == "" {
 				t.Error("check finds nothing")
 			}
 			r, err := s.setup.Repair(t.Context())
 			if err != nil || len(r.Rules) == 0 {
 				t.Errorf("repair gave %+v (%v)", r, err)
 			}
-			if diff := cmp.Diff(want, s.lines(t)); diff != "" {
+			if diff := cmp.Diff(want, linesOf(s.tablesOf(t, true))); diff != "" {
 				t.Errorf("rules (-before +after):\n%s", diff)
 			}
 			s.Neighbour.Gets(t, "tcp", "10.77.0.2:8080", "web 10.77.0.1")
@@ -183,27 +168,11 @@ func TestPortsDrift(t *testing.T) {
 		if r, err := s.setup.Repair(t.Context()); err != nil || !r.None() {
 			t.Errorf("repair gave %+v (%v)", r, err)
 		}
-		if diff := cmp.Diff(want, s.lines(t)); diff != "" {
+		if diff := cmp.Diff(want, linesOf(s.tablesOf(t, true))); diff != "" {
 			t.Errorf("rules (-before +after):\n%s", diff)
 		}
 	})
 	s.over(t, web, far)
-}
-
-// drift is what check finds of all records.
-func (s *site) drift(t *testing.T) []string {
-	t.Helper()
-	c, err := s.setup.Check(t.Context(), s.records(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	list := slices.Clone(c.Host)
-	for _, of := range c.Of {
-		for _, d := range of {
-			list = append(list, d.What)
-		}
-	}
-	return list
 }
 
 // TestPortsFlushedOrDetached: a detach over tables that are gone succeeds, and an attach over them makes them anew for all.

@@ -7,12 +7,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os/exec"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 
@@ -43,43 +40,6 @@ func ports(r netsetup.Result) []uint16 {
 		}
 	}
 	return all
-}
-
-// nft runs nft(8) on the host.
-func (w *world) nft(t *testing.T, args ...string) string {
-	t.Helper()
-	var out []byte
-	w.Host.Do(t, func() {
-		var err error
-		if out, err = exec.Command("nft", args...).CombinedOutput(); err != nil {
-			t.Fatalf("nft %s: %v: %s", args, err, out)
-		}
-	})
-	return string(out)
-}
-
-// ruleset is all rules of the host, each line and each element by itself, sorted.
-func (w *world) ruleset(t *testing.T) []string {
-	t.Helper()
-	text := strings.ReplaceAll(w.nft(t, "--stateless", "list", "ruleset"), "elements = {", "\n")
-	lines := strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == ',' })
-	for i := range lines {
-		lines[i] = strings.Trim(lines[i], "\t {}")
-	}
-	slices.Sort(lines)
-	return slices.DeleteFunc(lines, func(l string) bool { return l == "" })
-}
-
-// flush removes lanhook's tables, as nft flush ruleset, firewalld and ufw do. The canary of the tests stays.
-func (w *world) flush(t *testing.T) {
-	t.Helper()
-	w.nft(t, "add table inet lanhook; delete table inet lanhook; add table bridge lanhook; delete table bridge lanhook")
-}
-
-// reserved are the ports that the host keeps from its own connections.
-func (w *world) reserved(t *testing.T) string {
-	t.Helper()
-	return readSetting(t, w.Host, "ipv4/ip_local_reserved_ports")
 }
 
 // listen has this process listen on a port of the host until the function that it gives is called.
@@ -368,99 +328,4 @@ func TestPublishShared(t *testing.T) {
 	}
 	p.stop(t, "d")
 	p.over(t)
-}
-
-// TestPublishAtOnce attaches a hundred containers with ports at once, over tables that go away meanwhile.
-func TestPublishAtOnce(t *testing.T) {
-	const n = 100
-	w := newWorld(t, web)
-	boxes := w.crowd(t, n)
-	wants := make([]netsetup.Container, n)
-	for i, b := range boxes {
-		wants[i] = b.container(t, "network=web", fmt.Sprintf("publish=80,%d:81/udp", 41000+i))
-	}
-	var flushed []string
-	together(t, n+1, func(i int) error {
-		if i == n {
-			for range 20 {
-				flushed = append(flushed, w.nft(t, "add table inet lanhook; delete table inet lanhook"))
-			}
-			return nil
-		}
-		_, err := w.setup.Attach(t.Context(), wants[i])
-		return err
-	})
-	if _, err := w.setup.Repair(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	w.clean(t)
-	free := map[uint16]bool{}
-	for _, rec := range w.records(t) {
-		for _, l := range rec.Leases {
-			if strings.HasPrefix(l.Scope, "port/tcp/") && l.Addr.Is4() {
-				var port uint16
-				if _, err := fmt.Sscanf(l.Scope, "port/tcp/%d", &port); err != nil || free[port] {
-					t.Errorf("port %d is chosen twice (%v)", port, err)
-				}
-				free[port] = true
-			}
-		}
-	}
-	if len(free) != n || len(flushed) != 20 {
-		t.Errorf("%d ports were chosen", len(free))
-	}
-	together(t, n, func(i int) error { return w.release(t.Context(), wants[i].ID) })
-	w.empty(t)
-}
-
-// clean fails the test unless the kernel has what all records say.
-func (w *world) clean(t *testing.T) {
-	t.Helper()
-	records := w.records(t)
-	c, err := w.setup.Check(t.Context(), records)
-	if err != nil || len(c.Of) != len(records) || len(c.Host) > 0 {
-		t.Errorf("check gave %v (%v)", c.Host, err)
-	}
-	for i, drift := range c.Of {
-		if len(drift) > 0 {
-			t.Errorf("check of %s: %v", records[i].Container, drift)
-		}
-	}
-}
-
-// A detach may come while the attach is still at it: whichever wins, nothing is left.
-func TestPublishDetachedMeanwhile(t *testing.T) {
-	const n = 8
-	w := newWorld(t, web)
-	boxes := w.crowd(t, n)
-	wants := make([]netsetup.Container, n)
-	for i, b := range boxes {
-		wants[i] = b.container(t, "network=web", fmt.Sprintf("publish=%d:80,%d:81/udp", 8000+i, 41000+i))
-	}
-	var gone atomic.Int32
-	together(t, n, func(i int) error {
-		for range 5 {
-			ended := make(chan error, 1)
-			go func() {
-				_, err := w.setup.Attach(t.Context(), wants[i])
-				ended <- err
-			}()
-			for over := false; !over; {
-				select {
-				case err := <-ended:
-					if over = true; err != nil {
-						gone.Add(1)
-					}
-				default:
-				}
-				time.Sleep(time.Duration(5*i+2) * time.Millisecond)
-				if err := w.release(t.Context(), wants[i].ID); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
-	t.Logf("%d of %d attaches were refused", gone.Load(), n*5)
-	w.empty(t)
 }

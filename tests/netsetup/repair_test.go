@@ -101,36 +101,6 @@ func TestRepair(t *testing.T) {
 	w.empty(t)
 }
 
-// checked is what check says of each container and, by "", of the host.
-func (w *world) checked(t *testing.T) map[string]string {
-	t.Helper()
-	records := w.records(t)
-	c, err := w.setup.Check(t.Context(), records)
-	if err != nil {
-		t.Fatal(err)
-	}
-	said := map[string]string{"": strings.Join(c.Host, "\n")}
-	for i, rec := range records {
-		for _, d := range c.Of[i] {
-			said[rec.Container] += d.What + "\n"
-		}
-	}
-	return said
-}
-
-// well fails the test unless check finds nothing, and repair has nothing to do.
-func (w *world) well(t *testing.T) {
-	t.Helper()
-	for who, said := range w.checked(t) {
-		if said != "" {
-			t.Errorf("check of %q says %s", who, said)
-		}
-	}
-	if r, err := w.setup.Repair(t.Context()); err != nil || !r.None() {
-		t.Errorf("repair gave %+v (%v)", r, err)
-	}
-}
-
 // TestRepairNothing repairs a host on which nothing is attached, and where nothing is lanhook's.
 func TestRepairNothing(t *testing.T) {
 	w := newWorld(t, web)

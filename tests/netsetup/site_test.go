@@ -143,22 +143,10 @@ func (s *site) tablesOf(t *testing.T, lanhook bool) string {
 	var list strings.Builder
 	for line := range strings.SplitSeq(strings.TrimSpace(s.admin(t, "list tables")), "\n") {
 		if strings.HasSuffix(line, " lanhook") == lanhook && line != "" {
-			list.WriteString(s.adminStateless(t, "list", line))
+			list.WriteString(s.nft(t, "--stateless", "list", line))
 		}
 	}
 	return list.String()
-}
-
-func (s *site) adminStateless(t *testing.T, verb, what string) string {
-	t.Helper()
-	var out []byte
-	s.Host.Do(t, func() {
-		var err error
-		if out, err = exec.Command("nft", "--stateless", verb+" "+what).CombinedOutput(); err != nil {
-			t.Fatalf("nft %s %s: %v: %s", verb, what, err, out)
-		}
-	})
-	return string(out)
 }
 
 // others lists the tables that are not lanhook's.
