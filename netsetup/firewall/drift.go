@@ -77,10 +77,12 @@ func (d *drift) table(t table) error {
 			d.differs("%s is missing", t)
 		}
 		return nil
-	case !d.m.wanted(t):
+	case !d.m.wanted(t) && len(d.m.elements) == 0:
 		d.unwanted(t, f)
 		return nil
 	}
+	// The second table goes with the first: whether a container that ends was the last one that needed it, its end does
+	// not look. Meanwhile it is as empty as it is to be.
 	for _, ch := range d.m.chainsOf(t) {
 		if err := d.chain(t, f, ch); err != nil {
 			return err
