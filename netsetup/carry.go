@@ -107,7 +107,7 @@ func (s *Setup) commit(ctx context.Context, rec store.Record) error {
 		if !ok || now.State != store.Pending {
 			return fmt.Errorf("container %s was detached while it was being attached", rec.Container)
 		}
-		rec.State = store.Attached
+		rec.State, rec.Steps = store.Attached, withRules(rec.Steps, now.Steps)
 		return tx.Put(rec)
 	})
 }

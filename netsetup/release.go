@@ -158,10 +158,11 @@ func (s *Setup) undoByRecord(ctx context.Context, all []*undoing) error {
 	users := map[uint16][]store.Ref{}
 	err := s.Store.View(ctx, func(tx *store.Tx) error {
 		for _, u := range all {
-			_, ok, err := tx.Record(u.rec.Ref())
+			now, ok, err := tx.Record(u.rec.Ref())
 			if err != nil {
 				return err
 			}
+			u.rec.Steps = withRules(u.rec.Steps, now.Steps)
 			there[u.rec.Ref()] = ok && s.isHere(u.rec)
 			for _, port := range reserved(u.rec) {
 				if users[port], err = usersOf(tx, sharedPortName(port)); err != nil {

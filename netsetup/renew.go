@@ -70,7 +70,86 @@ func (s *Setup) renewFor(ctx context.Context, rec store.Record, use *sharing) er
 	if err != nil {
 		return err
 	}
-	return s.Host.RenewRules(rulesOf(newest(records, rec.Ref())))
+	records = newest(records, rec.Ref())
+	if err = s.agree(ctx, records); err != nil {
+		return err
+	}
+	return s.Host.RenewRules(rulesOf(records))
+}
+
+// agree has all records say of a bridge what the last one says: the policy has changed since they were written. When the
+// last one's container ends, its network stays what it is by then; one that is closed must not open again. The caller has
+// the lock on what is shared alone.
+func (s *Setup) agree(ctx context.Context, records []store.Record) error {
+	said := map[string]plan.Rules{}
+	for _, rules := range rulesOf(records[len(records)-1:]) {
+		for _, r := range rules.Of {
+			if r.Gate != plan.Open {
+				said[r.Bridge] = r
+			}
+		}
+	}
+	var differ []store.Ref
+	for i, rec := range records {
+		if steps, changed := following(rec.Steps, said); changed {
+			records[i].Steps = steps
+			differ = append(differ, rec.Ref())
+		}
+	}
+	if len(differ) == 0 {
+		return nil
+	}
+	return s.Store.Update(ctx, func(tx *store.Tx) error {
+		for _, ref := range differ {
+			now, ok, err := tx.Record(ref)
+			if err != nil || !ok {
+				return err
+			}
+			now.Steps, _ = following(now.Steps, said)
+			if err := tx.Put(now); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// following are steps that say of each bridge as a whole what others have said, and whether that is something new.
+func following(steps plan.Steps, said map[string]plan.Rules) (list plan.Steps, changed bool) {
+	list = slices.Clone(steps)
+	for i, step := range steps {
+		rules, ok := step.(plan.AddRules)
+		if !ok {
+			continue
+		}
+		rules.Of = slices.Clone(rules.Of)
+		for j, r := range rules.Of {
+			other, ok := said[r.Bridge]
+			if !ok || r.Gate == plan.Open {
+				continue
+			}
+			changed = changed || r.Gate != other.Gate || r.ICC != other.ICC || r.Isolate != other.Isolate
+			rules.Of[j].Gate, rules.Of[j].ICC, rules.Of[j].Isolate = other.Gate, other.ICC, other.Isolate
+		}
+		list[i] = rules
+	}
+	return list, changed
+}
+
+// withRules are steps with the rules that the record has by now, see [Setup.agree].
+func withRules(steps, now plan.Steps) plan.Steps {
+	list := slices.Clone(steps)
+	for i, step := range list {
+		if _, ok := step.(plan.AddRules); !ok {
+			continue
+		}
+		for _, stored := range now {
+			if _, ok := stored.(plan.AddRules); ok {
+				list[i] = stored
+			}
+		}
+	}
+	return list
 }
 
 // addRules adds the rules of one record to what is there.

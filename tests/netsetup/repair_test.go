@@ -158,6 +158,54 @@ func TestPolicyChanges(t *testing.T) {
 	w.done(t, one, two)
 }
 
+// TestPolicyCloses: what the newest policy has made of a bridge, closed for one, it stays when the container of that policy
+// ends, and when the rules are renewed then.
+func TestPolicyCloses(t *testing.T) {
+	w := newWorld(t, apps)
+	one, two, three := w.box(t, "one"), w.box(t, "two"), w.box(t, "three")
+	one.attach(t, "network=apps", "publish=8080:80")
+	for _, c := range []struct{ option, gate string }{
+		{"internal = true", "closed"}, {`gateway-mode = "routed"`, "to_routed"}, {"icc = false", "to_nat"},
+	} {
+		w.usePolicy(t, appsWith(c.option))
+		two.attach(t, "network=apps")
+		three.attach(t, "network=apps")
+		w.well(t)
+		three.detachAny(t)
+		two.detachAny(t)
+		for _, when := range []string{"the newer ones have gone", "all was flushed"} {
+			w.well(t)
+			if got := w.nft(t, "list map inet lanhook to"); !strings.Contains(got, "goto "+c.gate) {
+				t.Errorf("%s: when %s, the gate is not %s:\n%s", c.option, when, c.gate, got)
+			}
+			w.flush(t)
+			if _, err := w.setup.Repair(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	w.done(t, one)
+}
+
+// TestLastGuarded: when the last container that is guarded ends, nothing is left that check would complain of.
+func TestLastGuarded(t *testing.T) {
+	w := newWorld(t, web+apps)
+	one, two := w.box(t, "one"), w.box(t, "two")
+	one.attach(t, "network=apps")
+	two.attach(t, "network=web")
+	two.detachAny(t)
+	w.well(t)
+	w.nft(t, "add element bridge lanhook guarded { nobody }")
+	if got := w.checked(t)[""]; !strings.Contains(got, "is nobody's") {
+		t.Errorf("check says %q of an element that is nobody's", got)
+	}
+	if _, err := w.setup.Repair(t.Context()); err != nil {
+		t.Error(err)
+	}
+	w.well(t)
+	w.done(t, one)
+}
+
 // TestCollectRules has gc find tables that no record needs, and leave what the administrator has in them.
 func TestCollectRules(t *testing.T) {
 	w := newWorld(t, web)
