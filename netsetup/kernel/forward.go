@@ -134,8 +134,12 @@ func (h *Host) forwardingFacts(facts *plan.Facts, want plan.Families, links []in
 		if index == loopbackIndex {
 			continue
 		}
-		if on, err := h.conn.forwards(unix.AF_INET, index); on || err != nil { // One that is gone has no settings.
+		on, err := h.conn.forwards(unix.AF_INET, index)
+		switch {
+		case on, noRoute(err), errors.Is(err, unix.ENODEV): // One that is gone has no settings.
 			continue
+		case err != nil:
+			return err
 		}
 		link, ok, err := h.conn.link(by{index: index})
 		if err != nil {

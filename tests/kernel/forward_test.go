@@ -125,11 +125,11 @@ func TestForwardingAnywhere(t *testing.T) {
 		queries []kernel.Query
 		want    []string
 	}{
-		{"all", []kernel.Query{anywhere}, []string{nettest.Parent, nettest.CanaryVeth}},
+		{"BR-32 all", []kernel.Query{anywhere}, []string{nettest.Parent, nettest.CanaryVeth}},
 		{"one of two", []kernel.Query{{Forwards: plan.Families{V4: true}}, anywhere}, []string{nettest.Parent, nettest.CanaryVeth}},
 		{"IPv6 only", []kernel.Query{{Forwards: plan.Families{V6: true}, Anywhere: true}}, nil},
 		{"nothing passes", []kernel.Query{{Anywhere: true}}, nil},
-		{"one address", []kernel.Query{{Forwards: plan.Families{V4: true}, Local: []netip.Addr{addr("10.78.0.2")}}}, []string{nettest.Parent}},
+		{"BR-32 one address", []kernel.Query{{Forwards: plan.Families{V4: true}, Local: []netip.Addr{addr("10.78.0.2")}}}, []string{nettest.Parent}},
 		{"the address of a bridge of ours", []kernel.Query{{Forwards: plan.Families{V4: true}, Local: []netip.Addr{addr("172.30.0.1")}}}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {

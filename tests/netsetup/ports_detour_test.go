@@ -25,7 +25,7 @@ parent = "` + nettest.Parent + `"
 // TestPortsDetour publishes ports of containers that would answer by another way than the bridge.
 func TestPortsDetour(t *testing.T) {
 	bridgeCalls(t, func(t *testing.T, call bool) {
-		t.Run("the default route by a macvlan", func(t *testing.T) {
+		t.Run("PP-22 the default route by a macvlan", func(t *testing.T) {
 			s := newSite(t, shop+wire, call)
 			web := s.box(t, "web")
 			web.attach(t, "network=wire,ip=10.77.0.9,ip=fd77::9", "network.eth1=shop,ip=172.31.0.9,ip=fd31::9", "publish=8080:80,8080:80/udp")
