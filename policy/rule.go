@@ -43,6 +43,11 @@ func ruleSchema() []field[ruleDraft] {
 
 // grantSchema are the keys of a rule that grant something.
 func grantSchema() []field[ruleDraft] {
+	return slices.Concat(addressGrants(), firewallGrants(), furtherGrants())
+}
+
+// addressGrants are the keys about networks, and addresses on them.
+func addressGrants() []field[ruleDraft] {
 	return []field[ruleDraft]{
 		{
 			name: "networks", typ: "list of globs", def: "none", doc: "the networks that may be had",
@@ -62,6 +67,12 @@ func grantSchema() []field[ruleDraft] {
 				}
 			},
 		},
+	}
+}
+
+// firewallGrants are the keys about the host's ports and addresses, and about how much a container sends and receives.
+func firewallGrants() []field[ruleDraft] {
+	return []field[ruleDraft]{
 		{
 			name: "publish", typ: "list of strings or `true`", def: "none",
 			doc: "the host's ports that may be published: `FROM-TO/PROTOCOL` or `PORT/PROTOCOL` with `tcp` (the default), " +
@@ -83,6 +94,12 @@ func grantSchema() []field[ruleDraft] {
 			doc: "how much may come at once above the rule's `rate`",
 			set: func(d *decoder, r *ruleDraft, v value) { r.burst = d.eachWay(v, burstOf) },
 		},
+	}
+}
+
+// furtherGrants are the keys about interfaces: their settings, their number, whose they are, and what they are made of.
+func furtherGrants() []field[ruleDraft] {
+	return []field[ruleDraft]{
 		{
 			name: "sysctl", typ: "list of globs", def: "none",
 			doc: "the keys of interface settings that may be asked for, with the word IFNAME for the interface's name",

@@ -128,10 +128,8 @@ func (d *draft) addGateway(value string) *Error {
 	if why != "" {
 		return &Error{Field: "gateway", Value: value, Reason: why}
 	}
-	for _, other := range d.at.Gateways {
-		if other.Is4() == gw.Is4() {
-			return &Error{Field: "gateway", Value: value, Reason: "there is a gateway of this family already, " + other.String()}
-		}
+	if other, ok := sameFamily(d.at.Gateways, gw); ok {
+		return &Error{Field: "gateway", Value: value, Reason: "there is a gateway of this family already, " + other.String()}
 	}
 	d.at.Gateways = append(d.at.Gateways, gw)
 	return nil
@@ -142,13 +140,21 @@ func (d *draft) addDNAT(value string) *Error {
 	if why != "" {
 		return &Error{Field: "dnat", Value: value, Reason: why}
 	}
-	for _, other := range d.at.DNAT {
-		if other.Is4() == addr.Is4() {
-			return &Error{Field: "dnat", Value: value, Reason: "there is an address of this family already, " + other.String()}
-		}
+	if other, ok := sameFamily(d.at.DNAT, addr); ok {
+		return &Error{Field: "dnat", Value: value, Reason: "there is an address of this family already, " + other.String()}
 	}
 	d.at.DNAT = append(d.at.DNAT, addr)
 	return nil
+}
+
+// sameFamily is the address of a list that is of the same family as another.
+func sameFamily(all []netip.Addr, like netip.Addr) (netip.Addr, bool) {
+	for _, a := range all {
+		if a.Is4() == like.Is4() {
+			return a, true
+		}
+	}
+	return netip.Addr{}, false
 }
 
 func (d *draft) setDefaultRoute(value string) *Error {

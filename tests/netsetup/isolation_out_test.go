@@ -389,16 +389,3 @@ func (s *site) secondLAN(t *testing.T) {
 	nettest.Eventually(t, "lan1 has its own address", func() bool { return len(s.hostLink(t, "lan1").Addresses) > 1 })
 	s.Host.Remember(t)
 }
-
-// resetSettings has the host's settings be what they were.
-func (s *site) resetSettings(t *testing.T) {
-	t.Helper()
-	s.Host.Do(t, func() {
-		for line := range strings.SplitSeq(s.Host.Remembered(), "\n") {
-			if setting, found := strings.CutPrefix(line, "setting "); found {
-				name, value, _ := strings.Cut(setting, " ")
-				nettest.WriteSysctl(t, name, value+"\n")
-			}
-		}
-	})
-}

@@ -174,6 +174,19 @@ func (s *site) untouched(t *testing.T) {
 	}
 }
 
+// resetSettings has the host's settings be what they were.
+func (s *site) resetSettings(t *testing.T) {
+	t.Helper()
+	s.Host.Do(t, func() {
+		for line := range strings.SplitSeq(s.Host.Remembered(), "\n") {
+			if setting, found := strings.CutPrefix(line, "setting "); found {
+				name, value, _ := strings.Cut(setting, " ")
+				nettest.WriteSysctl(t, name, value+"\n")
+			}
+		}
+	})
+}
+
 // over fails the test unless nothing foreign is touched, and then detaches the containers and fails it unless nothing is
 // left.
 func (s *site) over(t *testing.T, boxes ...*box) {
