@@ -75,6 +75,19 @@ func (c *Conn) Close() error {
 	return nil
 }
 
+// Descriptor is the socket's file descriptor, good until it is closed.
+func (c *Conn) Descriptor() (int, error) {
+	raw, err := c.socket.SyscallConn()
+	if err != nil {
+		return 0, fmt.Errorf("find the descriptor of a socket to nftables: %w", err)
+	}
+	n := -1
+	if err := raw.Control(func(fd uintptr) { n = int(fd) }); err != nil {
+		return 0, fmt.Errorf("find the descriptor of a socket to nftables: %w", err)
+	}
+	return n, nil
+}
+
 // commit makes one transaction of what build puts into a batch: the kernel does all of it or nothing. build may be called
 // again, when the kernel was disturbed or did not say what became of it; so what it adds must bear to be added twice. An
 // empty batch is no transaction. what says what is being done, for errors.

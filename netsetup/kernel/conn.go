@@ -74,6 +74,9 @@ func (c *conn) close() error {
 	return nil
 }
 
+// descriptor is the socket's.
+func (c *conn) descriptor() (int, error) { return c.fd, nil }
+
 // cookie is the kernel's number of the socket's namespace, never used twice while the machine is up; 0 before Linux
 // 5.14, which has none (SO_NETNS_COOKIE, net/core/sock.c).
 func (c *conn) cookie() (uint64, error) {

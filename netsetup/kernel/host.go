@@ -6,7 +6,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -33,6 +35,8 @@ type Host struct {
 	// rules is a socket to nftables, and conntrack one for connections; the first step that needs one opens it.
 	rules     lazy[*firewall.Conn]
 	conntrack lazy[*conn]
+	// deleted is true once something of the rules was deleted, see [linger].
+	deleted atomic.Bool
 }
 
 // Open opens the network namespace of the calling thread as the host's.
@@ -52,7 +56,17 @@ func Open() (*Host, error) {
 
 // Close gives the host's file and socket back. It may be called once.
 func (h *Host) Close() error {
-	return errors.Join(h.rules.end((*firewall.Conn).Close), h.conntrack.end((*conn).close), h.proc.close(), h.conn.close(), h.home.file.close())
+	var list []int
+	if h.deleted.Load() {
+		list = slices.Concat(h.rules.descriptor((*firewall.Conn).Descriptor), h.conntrack.descriptor((*conn).descriptor))
+	}
+	if len(list) > 0 {
+		linger(list...) //nolint:errcheck // then closing waits, which is all there is to it
+	}
+	return errors.Join(
+		h.rules.end((*firewall.Conn).Close), h.conntrack.end((*conn).close),
+		h.proc.close(), h.conn.close(), h.home.file.close(),
+	)
 }
 
 // lazy is something that is made when it is first needed.
@@ -74,6 +88,20 @@ func (l *lazy[T]) get(dial func() (T, error)) (T, error) {
 		l.v, l.made = v, true
 	}
 	return v, err
+}
+
+// descriptor is the value's file descriptor, none when it was not made or has none.
+func (l *lazy[T]) descriptor(of func(T) (int, error)) []int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.made {
+		return nil
+	}
+	fd, err := of(l.v)
+	if err != nil {
+		return nil
+	}
+	return []int{fd}
 }
 
 // end closes the value if it was made.

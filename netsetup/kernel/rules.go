@@ -12,6 +12,12 @@ import (
 	"github.com/lanhook/lanhook/netsetup/plan"
 )
 
+// deleting is filter for what deletes something of the rules.
+func (h *Host) deleting(use func(*firewall.Conn) error) error {
+	h.deleted.Store(true)
+	return h.filter(use)
+}
+
 // filter uses the host's socket to nftables. Its errors say what was being done.
 func (h *Host) filter(use func(*firewall.Conn) error) error {
 	if h.home.lost.Load() {
@@ -34,7 +40,7 @@ func (h *Host) filter(use func(*firewall.Conn) error) error {
 // else of lanhook's, and forgets what went by the lack of it. Of records that say different things of one bridge, the
 // later ones win.
 func (h *Host) RenewRules(all []plan.AddRules) error {
-	if err := h.filter(func(c *firewall.Conn) error { return c.Renew(all) }); err != nil {
+	if err := h.deleting(func(c *firewall.Conn) error { return c.Renew(all) }); err != nil {
 		return err
 	}
 	var rules []plan.Rules
@@ -54,12 +60,18 @@ func (h *Host) RuleDrift(all []plan.AddRules) (words []string, err error) {
 	return words, err
 }
 
-// addRules adds a record's entries to the ruleset. Where that is not as it was left, it is renewed, once, and the
-// entries are added again, which does nothing when they are there.
+// maxRenews bounds how often an attach renews the ruleset: whoever flushes it once may do so again right after.
+const maxRenews = 5
+
+// addRules adds a record's entries to the ruleset. Where that is not as it was left, it is renewed, and the entries are
+// added again, which does nothing when they are there.
 func (k *Kernel) addRules(ctx context.Context, s plan.AddRules) error {
 	add := func() error { return k.host.filter(func(c *firewall.Conn) error { return c.Add(s) }) }
 	err := add()
-	if _, stale := errors.AsType[*firewall.StaleError](err); stale && k.Renew != nil {
+	for range maxRenews {
+		if _, stale := errors.AsType[*firewall.StaleError](err); !stale || k.Renew == nil {
+			break
+		}
 		if err = k.Renew(ctx); err != nil {
 			return fmt.Errorf("renew the ruleset: %w", err)
 		}
@@ -74,16 +86,16 @@ func (k *Kernel) addRules(ctx context.Context, s plan.AddRules) error {
 // delRules removes a record's entries, and then the connections that went by them. Where either fails the record stays, and
 // with it the address: no other container gets it while connections lead there.
 func (k *Kernel) delRules(s plan.DelRules) error {
-	err := k.host.filter(func(c *firewall.Conn) error { return c.Delete(s) })
+	err := k.host.deleting(func(c *firewall.Conn) error { return c.Delete(s) })
 	return errors.Join(err, k.host.forgetHolder(s.Of))
 }
 
 func (h *Host) releaseRules() error {
-	return h.filter((*firewall.Conn).Release)
+	return h.deleting((*firewall.Conn).Release)
 }
 
 func (h *Host) dropBridge(name string) error {
-	return h.filter(func(c *firewall.Conn) error { return c.DropBridge(name) })
+	return h.deleting(func(c *firewall.Conn) error { return c.DropBridge(name) })
 }
 
 // addGuard makes the guard's table inside the container's namespace, by a socket of its own.

@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lanhook/lanhook/netsetup/firewall"
 	"github.com/lanhook/lanhook/netsetup/kernel"
@@ -184,4 +186,50 @@ func TestGuard(t *testing.T) {
 		})
 		run(t, h.KernelByID(id, open), del)
 	})
+}
+
+// TestSocketsLinger wants sockets that a deletion would make a close wait for to be closed by the kernel, all the same.
+func TestSocketsLinger(t *testing.T) {
+	nettest.Need(t, nettest.NFT, nettest.Bridge, nettest.Veth)
+	n := nettest.New(t)
+	var h *kernel.Host
+	n.Host.Do(t, func() {
+		var err error
+		if h, err = kernel.Open(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if err := h.RenewRules([]plan.AddRules{published()}); err != nil {
+		t.Fatal(err)
+	}
+	if netfilterSockets(t, n.Host) == 0 {
+		t.Fatal("no socket of netfilter's is open: the test looks for the wrong ones")
+	}
+	if err := errors.Join(h.RenewRules(nil), h.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(5 * time.Second); netfilterSockets(t, n.Host) > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("a socket of netfilter's is still open 5 s after its user closed it")
+		}
+	}
+}
+
+// netfilterSockets is how many of them a namespace has: lines of protocol 12, see netlink_seq_show in net/netlink/af_netlink.c,
+// but for the kernel's own, whose port is 0.
+func netfilterSockets(t *testing.T, s *nettest.Space) int {
+	t.Helper()
+	n := 0
+	s.Do(t, func() {
+		raw, err := os.ReadFile("/proc/thread-self/net/netlink")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(raw)) {
+			if f := strings.Fields(line); len(f) > 2 && f[1] == "12" && f[2] != "0" {
+				n++
+			}
+		}
+	})
+	return n
 }
