@@ -45,7 +45,7 @@ func inetTable() table {
 			{name: chainAdmin},
 			loopbackChain(), preroutingChain(), outputChain(), publishChain(), postroutingChain(), forwardChain(),
 			natChain(), routedChain(),
-			{name: chainClosed, rules: []rule{say(drop())}},
+			closedChain(),
 		},
 	}
 }
@@ -170,10 +170,11 @@ func forwardChain() chain {
 		hook: &hook{kind: nftables.ChainTypeFilter, at: *nftables.ChainHookForward, priority: *nftables.ChainPriorityFilter},
 		rules: []rule{
 			say(jump(chainAdmin)),
-			say(ctState(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept()),
 			say(in(setSame, iifname(), oifname()), accept()),
-			say(in(setOpen, iifname()), in(setOpen, oifname()), accept()),
+			// Before connections that are there: see closedChain.
 			say(vmap(setFrom, iifname())),
+			say(goesOn(), accept()),
+			say(in(setOpen, iifname()), in(setOpen, oifname()), accept()),
 			say(vmap(setTo, oifname())),
 		},
 	}
@@ -181,6 +182,21 @@ func forwardChain() chain {
 		// What belongs to no connection is not translated, and would leave with the container's own address.
 		c.rules = append(c.rules, say(ctState(expr.CtStateBitINVALID), v.only(), in(v.set("masquerade"), v.saddr()), drop()))
 	}
+	return c
+}
+
+// goesOn matches what belongs to a connection that is there.
+func goesOn() []expr.Any { return ctState(expr.CtStateBitESTABLISHED | expr.CtStateBitRELATED) }
+
+// closedChain lets nothing pass but what containers of the bridge itself answer, to somebody whom the administrator let in,
+// for one. A connection is known by its addresses alone: with those of another network's container, what comes from here
+// would belong to that one's connections, and leave.
+func closedChain() chain {
+	c := chain{name: chainClosed}
+	for _, v := range []version{ipv4(), ipv6()} {
+		c.rules = append(c.rules, say(v.only(), in(v.set("home"), v.saddr(), iifname()), goesOn(), accept()))
+	}
+	c.rules = append(c.rules, say(drop()))
 	return c
 }
 
