@@ -84,10 +84,11 @@ func (s *Setup) takeBack(ctx context.Context, k apply.Kernel, rec store.Record) 
 	// What was never begun is nobody's to undo later either. A record that is gone stays so: then only a bridge is left,
 	// which gc knows by its mark.
 	err = errors.Join(err, s.Store.Update(ctx, func(tx *store.Tx) error {
-		_, there, readErr := tx.Record(rec.Ref())
+		now, there, readErr := tx.Record(rec.Ref())
 		if readErr != nil || !there {
 			return readErr
 		}
+		rec.Steps = withRules(rec.Steps, now.Steps)
 		return tx.Put(rec)
 	}))
 	return fmt.Errorf("not all was taken back, lanhook gc will try again: %w", err)

@@ -78,8 +78,10 @@ func (s *Setup) renewFor(ctx context.Context, rec store.Record, use *sharing) er
 }
 
 // agree has all records say of a bridge what the last one says: the policy has changed since they were written. When the
-// last one's container ends, its network stays what it is by then; one that is closed must not open again. The caller has
-// the lock on what is shared alone.
+// last one's container ends, its network stays what it is by then; one that is closed must not open again.
+//
+// The caller has the lock on what is shared alone. So the rules of a record change only while nobody undoes any; whoever
+// writes a record that he has read before takes over the rules that it has by now, see [withRules].
 func (s *Setup) agree(ctx context.Context, records []store.Record) error {
 	said := map[string]plan.Rules{}
 	for _, rules := range rulesOf(records[len(records)-1:]) {
@@ -102,8 +104,11 @@ func (s *Setup) agree(ctx context.Context, records []store.Record) error {
 	return s.Store.Update(ctx, func(tx *store.Tx) error {
 		for _, ref := range differ {
 			now, ok, err := tx.Record(ref)
-			if err != nil || !ok {
+			if err != nil {
 				return err
+			}
+			if !ok {
+				continue // It has no rules any more that anybody could make.
 			}
 			now.Steps, _ = following(now.Steps, said)
 			if err := tx.Put(now); err != nil {
