@@ -40,7 +40,7 @@ func (h *Host) filter(use func(*firewall.Conn) error) error {
 // else of lanhook's, and forgets what went by the lack of it. Of records that say different things of one bridge, the
 // later ones win.
 func (h *Host) RenewRules(all []plan.AddRules) error {
-	if err := h.deleting(func(c *firewall.Conn) error { return c.Renew(all) }); err != nil {
+	if err := h.filter(func(c *firewall.Conn) error { return c.Renew(all) }); err != nil {
 		return err
 	}
 	var rules []plan.Rules

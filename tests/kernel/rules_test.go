@@ -205,7 +205,8 @@ func TestSocketsLinger(t *testing.T) {
 	if netfilterSockets(t, n.Host) == 0 {
 		t.Fatal("no socket of netfilter's is open: the test looks for the wrong ones")
 	}
-	if err := errors.Join(h.RenewRules(nil), h.Close()); err != nil {
+	run(t, h.KernelByID(-1, nil), plan.DelRules(published()), plan.ReleaseRules{})
+	if err := h.Close(); err != nil {
 		t.Fatal(err)
 	}
 	for end := time.Now().Add(5 * time.Second); netfilterSockets(t, n.Host) > 0; time.Sleep(time.Millisecond) {
