@@ -25,8 +25,9 @@ func (c *apiClient) run(t *testing.T, command string, args ...string) []answer {
 }
 
 func (c *apiClient) args(name, annotation string) []string {
-	flags := append([]string{"--cgroup", filepath.Join(os.Getenv(group), name)}, c.flags...)
-	return append(flags, "--annotation", "io.lanhook.network="+annotation, name, imageName, "/bin/sleep", "1000")
+	args := append([]string{"--cgroup", filepath.Join(os.Getenv(group), name)}, c.flags...)
+	args = append(args, annotate(asked("io.lanhook.network", annotation))...)
+	return append(args, name, imageName, "/bin/sleep", "1000")
 }
 
 func (c *apiClient) start(t *testing.T, name, annotation string) string {

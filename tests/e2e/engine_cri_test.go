@@ -44,10 +44,8 @@ func answers(t *testing.T, text string) []answer {
 }
 
 func (c *cri) args(name, annotation string) []string {
-	return []string{
-		"pod", "--handler", c.handler, "--cgroup", os.Getenv(group),
-		"--annotation", "io.lanhook.network." + podInterface + "=" + annotation, name,
-	}
+	args := []string{"pod", "--handler", c.handler, "--cgroup", os.Getenv(group)}
+	return append(append(args, annotate(asked("io.lanhook.network."+podInterface, annotation))...), name)
 }
 
 func (c *cri) start(t *testing.T, name, annotation string) string {

@@ -76,7 +76,8 @@ func (c *containerd) ways() []way {
 
 func (c *ctr) args(name, annotation string) []string {
 	args := append([]string{"run", "--detach", "--cgroup", filepath.Join(os.Getenv(group), name)}, c.flags...)
-	return append(args, "--annotation", "io.lanhook.network="+annotation, imageName, name, "/bin/sleep", "1000")
+	args = append(args, annotate(asked("io.lanhook.network", annotation))...)
+	return append(args, imageName, name, "/bin/sleep", "1000")
 }
 
 func (c *ctr) start(t *testing.T, name, annotation string) string {

@@ -24,19 +24,32 @@ func dockerVersions() []struct{ docker, containerd string } {
 	return []struct{ docker, containerd string }{{"20.10", "1.6"}, {"26.1", "1.7"}, {"2.0.0-beta", "2.4"}}
 }
 
-// profiles are those of runtime.toml, with the annotation that each gives. Docker has a runtime for each.
-func profiles() map[string]string {
-	list := map[string]string{"plain": "lan"}
-	for _, network := range []string{"lan", "apps", "waiting", "nosuch"} {
-		list[network] = network + dockerRoute
+// profiles are those of runtime.toml, with the annotations that each gives. Docker has a runtime for each.
+func profiles() map[string][]string {
+	list := map[string][]string{"plain": asked(dockerKey, "lan")}
+	for _, annotation := range []string{"lan", "apps", "waiting", "nosuch", published} {
+		list[profileName(annotation)] = dockerAsked(annotation)
 	}
 	return list
 }
 
+// profileName is a word of what is asked for.
+func profileName(annotation string) string { return strings.NewReplacer(" ", "-", ":", "-").Replace(annotation) }
+
+// dockerAsked are the annotations of a container of Docker's.
+func dockerAsked(annotation string) []string {
+	network, ports, _ := strings.Cut(annotation, " ")
+	return asked(dockerKey, network+dockerRoute+" "+ports)
+}
+
 func profileText() string {
 	var text strings.Builder
-	for name, annotation := range profiles() {
-		fmt.Fprintf(&text, "[profile.%s.annotations]\n%q = %q\n", name, dockerKey, annotation)
+	for name, annotations := range profiles() {
+		fmt.Fprintf(&text, "[profile.%s.annotations]\n", name)
+		for _, a := range annotations {
+			key, value, _ := strings.Cut(a, "=")
+			fmt.Fprintf(&text, "%q = %q\n", key, value)
+		}
 	}
 	return text.String()
 }
@@ -106,9 +119,9 @@ func (d *docker) args(name, annotation string) []string {
 		"--security-opt", "seccomp=unconfined", // the newer runc is built without it
 	}
 	if len(d.flags) == 0 {
-		args = append(args, "--runtime", "lanhook-"+annotation)
+		args = append(args, "--runtime", "lanhook-"+profileName(annotation))
 	} else {
-		args = append(append(args, d.flags...), "--annotation", dockerKey+"="+annotation+dockerRoute)
+		args = append(append(args, d.flags...), annotate(dockerAsked(annotation))...)
 	}
 	return append(args, "busybox:e2e")
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // contender is one way to start containers of the image. A network is said as in our annotation, without its key, whose
-// interface is the contender's to choose.
+// interface is the contender's to choose; behind a blank come the ports to publish.
 type contender interface {
 	// start starts a container and gives the id that lanhook has for it.
 	start(t *testing.T, name, annotation string) string
@@ -32,6 +32,25 @@ type contender interface {
 type way struct {
 	name string
 	contender
+}
+
+// asked are the annotations, KEY=VALUE, of what a contender is told. The key is the network's.
+func asked(key, annotation string) []string {
+	network, ports, _ := strings.Cut(annotation, " ")
+	list := []string{key + "=" + network}
+	if ports != "" {
+		list = append(list, "io.lanhook.publish="+ports)
+	}
+	return list
+}
+
+// annotate gives each annotation by the option that nearly all programs have.
+func annotate(annotations []string) []string {
+	var args []string
+	for _, a := range annotations {
+		args = append(args, "--annotation", a)
+	}
+	return args
 }
 
 // begin runs a program on its own time.
@@ -60,6 +79,8 @@ func (s *site) lives(t *testing.T, e engine, ways []way) {
 			for _, n := range networks() {
 				t.Run(strings.Join([]string{w.name, program, n.name}, " "), func(t *testing.T) { s.life(t, w, n) })
 			}
+			t.Run(strings.Join([]string{w.name, program, "publish"}, " "), func(t *testing.T) { s.publishes(t, w) })
+			t.Run(strings.Join([]string{w.name, program, "taken"}, " "), func(t *testing.T) { s.taken(t, w) })
 		}
 	}
 }

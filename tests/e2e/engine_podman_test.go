@@ -13,16 +13,20 @@ type podmanRuntime struct{ *podman }
 
 func (p *podmanRuntime) start(t *testing.T, name, annotation string) string {
 	t.Helper()
-	return p.podman.start(t, name, p.quote(annotation))
+	return p.podman.start(t, name, p.quote(annotation)...)
 }
 
-// quote keeps podman from cutting the annotation at its commas.
-func (p *podmanRuntime) quote(annotation string) string {
-	return `"io.lanhook.network=` + annotation + `"`
+// quote keeps podman from cutting the annotations at their commas.
+func (p *podmanRuntime) quote(annotation string) []string {
+	var quoted []string
+	for _, a := range asked("io.lanhook.network", annotation) {
+		quoted = append(quoted, `"`+a+`"`)
+	}
+	return quoted
 }
 
 func (p *podmanRuntime) begin(name, annotation string) func() (string, error) {
-	return begin("podman", slices.Concat(p.flags, p.startArgs(name, p.quote(annotation)))...)
+	return begin("podman", slices.Concat(p.flags, p.startArgs(name, p.quote(annotation)...))...)
 }
 
 func (p *podmanRuntime) restart(t *testing.T, id string) {

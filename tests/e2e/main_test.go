@@ -216,8 +216,10 @@ func makeDirs(paths ...string) error {
 // a bridge and an address of somebody else, which lanhook must leave alone.
 //
 //	host                          neighbour
-//	p0 10.77.0.1/24 ───────────── p1 10.77.0.254/24, fd77::fe/64; 172.30.7.0/24 via 10.77.0.1
+//	p0 10.77.0.1/24, fd77::1/64 ── p1 10.77.0.254/24, fd77::fe/64; 172.30.7.0/24 via 10.77.0.1
 //	lh-foreign (bridge), nft table inet foreign
+//
+// It forwards: what the first attach turns on stays, and would be taken for something that a test has left.
 func linkHost() error {
 	script := `
 		sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.accept_dad=0
@@ -226,8 +228,8 @@ func linkHost() error {
 		ip netns exec neighbour sysctl -qw net.ipv6.conf.default.accept_dad=0 net.ipv6.conf.all.accept_dad=0
 		ip link add p0 address 02:00:00:00:77:01 type veth peer name p1 address 02:00:00:00:77:fe netns neighbour
 		ip addr add 10.77.0.1/24 dev p0
+		ip addr add fd77::1/64 dev p0 nodad
 		ip link set p0 up
-		sysctl -qw net.ipv4.conf.p0.forwarding=1
 		ip -n neighbour link set lo up
 		ip -n neighbour addr add 10.77.0.254/24 dev p1
 		ip -n neighbour addr add fd77::fe/64 dev p1 nodad
@@ -235,6 +237,7 @@ func linkHost() error {
 		ip -n neighbour route add 172.30.7.0/24 via 10.77.0.1
 		ip link add lh-foreign address 02:00:00:00:77:02 type bridge
 		ip addr add 10.99.0.1/24 dev lh-foreign
+		sysctl -qw net.ipv4.conf.p0.forwarding=1 net.ipv4.conf.lh-foreign.forwarding=1 net.ipv6.conf.all.forwarding=1
 		nft add table inet foreign
 		nft add chain inet foreign keep
 		nft add rule inet foreign keep counter accept comment canary

@@ -71,9 +71,7 @@ func (p *podman) startArgs(name string, annotations ...string) []string {
 		"run", "--detach", "--name", name, "--cgroup-parent", os.Getenv(group), "--network", "none", "--cap-add", "NET_RAW",
 		"--stop-timeout", "0",
 	}
-	for _, a := range annotations {
-		args = append(args, "--annotation", a)
-	}
+	args = append(args, annotate(annotations)...)
 	return append(args, "--rootfs", p.root, "/bin/sleep", "1000")
 }
 
@@ -308,10 +306,14 @@ func (p *podman) pod(t *testing.T, name string) {
 }
 
 // member starts a container of the pod.
-func (p *podman) member(t *testing.T, name, annotation string) string {
+func (p *podman) member(t *testing.T, name string, annotations ...string) string {
 	t.Helper()
-	return p.run(t, "run", "--detach", "--name", name, "--pod", "e2e-pod", "--cap-add", "NET_RAW", "--stop-timeout", "0",
-		"--annotation", annotation, "--rootfs", p.root, "/bin/sleep", "1000")
+	return strings.TrimSpace(run(t, "podman", p.memberArgs(name, annotations...)...))
+}
+
+func (p *podman) memberArgs(name string, annotations ...string) []string {
+	args := []string{"run", "--detach", "--name", name, "--pod", "e2e-pod", "--cap-add", "NET_RAW", "--stop-timeout", "0"}
+	return slices.Concat(p.flags, args, annotate(annotations), []string{"--rootfs", p.root, "/bin/sleep", "1000"})
 }
 
 // TestPodmanFolder is podman without --hooks-dir: it has to find what setup writes where nothing else is said.
