@@ -34,7 +34,9 @@ func profiles() map[string][]string {
 }
 
 // profileName is a word of what is asked for.
-func profileName(annotation string) string { return strings.NewReplacer(" ", "-", ":", "-").Replace(annotation) }
+func profileName(annotation string) string {
+	return strings.NewReplacer(" ", "-", ":", "-").Replace(annotation)
+}
 
 // dockerAsked are the annotations of a container of Docker's.
 func dockerAsked(annotation string) []string {

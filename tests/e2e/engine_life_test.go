@@ -80,7 +80,7 @@ func (s *site) lives(t *testing.T, e engine, ways []way) {
 				t.Run(strings.Join([]string{w.name, program, n.name}, " "), func(t *testing.T) { s.life(t, w, n) })
 			}
 			t.Run(strings.Join([]string{w.name, program, "publish"}, " "), func(t *testing.T) { s.publishes(t, w) })
-			t.Run(strings.Join([]string{w.name, program, "taken"}, " "), func(t *testing.T) { s.taken(t, w) })
+			t.Run(strings.Join([]string{w.name, program, "taken"}, " "), func(t *testing.T) { s.taken(t, w, program) })
 		}
 	}
 }

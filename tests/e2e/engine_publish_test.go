@@ -2,10 +2,7 @@
 
 package e2e
 
-import (
-	"strings"
-	"testing"
-)
+import "testing"
 
 // publishes is a container with a published port: a restart keeps it, and whoever ends the container gives it back.
 func (s *site) publishes(t *testing.T, c contender) {
@@ -22,23 +19,17 @@ func (s *site) publishes(t *testing.T, c contender) {
 	s.gone(t)
 }
 
-// taken is a port that a process of the host has, and then another container. The engine's user reads who.
-func (s *site) taken(t *testing.T, c contender) {
+// taken is a port that a process of the host has, and then another container.
+func (s *site) taken(t *testing.T, c contender, program string) {
 	t.Helper()
 	s.unchanged(t, c, "e2e-first", "e2e-second")
 	refused := func(name, why string) {
 		t.Helper()
-		if output, err := c.begin(name, published)(); err == nil || !strings.Contains(output, why) {
-			t.Errorf("%s: error %v and %q, want %q", name, err, output, why)
-		}
+		s.refusal(t, program, why, func() (string, error) { return c.begin(name, published)() })
 		c.remove(t, name)
 	}
-	listener := listen(t)
-	refused("e2e-first", takenByTest(t))
+	whileTaken(t, func() { refused("e2e-first", takenByTest(t)) })
 	s.gone(t)
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
 	id := c.start(t, "e2e-first", published)
 	refused("e2e-second", "container "+id)
 	c.remove(t, id)
