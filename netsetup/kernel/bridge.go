@@ -108,7 +108,7 @@ func (h *Host) finishBridge(b State, s plan.EnsureBridge, settings []nl.NetlinkR
 		}
 	}
 	if !b.Up {
-		if err := h.ignoreRouters(s.Name); err != nil {
+		if err := h.settle(s.Name); err != nil {
 			return err
 		}
 		// An MTU that is set on the bridge stays; one that is made with it changes with its ports
@@ -165,11 +165,18 @@ func hasFamily(list []netip.Prefix, protocol string) bool {
 	return false
 }
 
-// ignoreRouters keeps a link of the host that is not for the host's own traffic from taking an address and a default
-// route from a router advertisement, which a container might send. A kernel without IPv6 needs nothing.
-func (h *Host) ignoreRouters(name string) error {
-	ignore := []request.Sysctl{{Key: "net.ipv6.conf." + ifName + ".accept_ra", Value: "0"}}
-	err := h.do(func() error { return h.proc.write(name, ignore) })
+// settle makes IPv6 of a link of the host that is not for the host's own traffic ready, before it is up: it takes no
+// address and no default route from a router advertisement, which a container might send, and uses its link-local
+// address at once. While that is tentative, for up to two seconds of duplicate address detection after the first port
+// came, the kernel looks for no neighbour of what it forwards (net/ipv6/ndisc.c, ndisc_send_ns), so that no published
+// port would answer; nobody else has the address, which is made of the bridge's own MAC address. A kernel without IPv6
+// needs nothing.
+func (h *Host) settle(name string) error {
+	settings := []request.Sysctl{
+		{Key: "net.ipv6.conf." + ifName + ".accept_ra", Value: "0"},
+		{Key: "net.ipv6.conf." + ifName + ".accept_dad", Value: "0"},
+	}
+	err := h.do(func() error { return h.proc.write(name, settings) })
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -132,6 +133,38 @@ func TestBridge(t *testing.T) {
 		run(t, k2, del, plan.ReleaseBridge{Name: "lh-apps"}, del, plan.ReleaseBridge{Name: "lh-apps"})
 		noLink(t, h, "lh-apps")
 	})
+}
+
+// TestBridgeLinkLocal: a bridge's link-local address is never tentative, or nothing could be forwarded by it for up to two
+// seconds after its first port came.
+func TestBridgeLinkLocal(t *testing.T) {
+	n := nettest.New(t)
+	c := n.Namespace(t, "container")
+	n.Host.Do(t, func() { nettest.WriteSysctl(t, "ipv6/conf/default/accept_dad", "1") }) // the kernel's own default
+	h := openHost(t, n)
+	ns, _ := openNamespace(t, h, c)
+	k := h.Kernel(ns)
+	run(t, k, bridge(), veth(1), plan.SetLink{From: veth(1).Peer, Name: "eth0", Alias: "a"})
+	n.Host.Do(t, func() {
+		l, err := netlink.LinkByName("lh-apps")
+		if err != nil {
+			t.Fatal(err)
+		}
+		nettest.Eventually(t, "the bridge has a link-local address", func() bool {
+			all, err := netlink.AddrList(l, netlink.FAMILY_V6)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, a := range all {
+				if a.Flags&syscall.IFA_F_TENTATIVE != 0 {
+					t.Fatalf("%s is tentative", a.IP)
+				}
+			}
+			return slices.ContainsFunc(all, func(a netlink.Addr) bool { return a.IP.IsLinkLocalUnicast() })
+		})
+		nettest.WriteSysctl(t, "ipv6/conf/default/accept_dad", "0")
+	})
+	run(t, k, plan.DelLink{Side: plan.Host, Name: veth(1).Name, Kind: "veth", MAC: veth(1).MAC}, plan.ReleaseBridge{Name: "lh-apps"})
 }
 
 // A bridge without our mark is used as it is and never removed.
