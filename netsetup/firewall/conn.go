@@ -108,7 +108,30 @@ func (c *Conn) commit(what string, build func(b *batch)) error {
 			return nil
 		}
 	}
-	return failed(err, "%s", what)
+	return c.explain(failed(err, "%s", what))
+}
+
+// explain says of a refusal for want of rights whether somebody else has a table for himself: being root does not help
+// then.
+func (c *Conn) explain(err error) error {
+	var e *Error
+	if !errors.Is(err, unix.EPERM) || !errors.As(err, &e) {
+		return err
+	}
+	for _, t := range tableNames() {
+		var f tableFlags
+		lookErr := aside(func() (err error) {
+			if err = c.socket.SetReadDeadline(time.Now().Add(replyTimeout)); err == nil {
+				f, _, err = c.flagsOf(t)
+			}
+			return err
+		})
+		if lookErr == nil && f.owner != 0 {
+			e.hint = fmt.Sprintf("another program (netlink port %d, as a rule its pid) has %s for itself, by the flag owner: end it, "+
+				"or have it take another name for its table", f.owner, t)
+		}
+	}
+	return err
 }
 
 // aside runs fn, which uses the socket, in a goroutine of its own, and waits for it. The library starts one for each call of

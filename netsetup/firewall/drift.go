@@ -81,6 +81,9 @@ func (d *drift) table(t table) error {
 		d.unwanted(t, f)
 		return nil
 	}
+	if f.dormant {
+		d.differs("%s is dormant, so that none of its rules is in force", t)
+	}
 	// The second table goes with the first: whether a container that ends was the last one that needed it, its end does
 	// not look. Meanwhile it is as empty as it is to be.
 	for _, ch := range d.m.chainsOf(t) {

@@ -18,6 +18,7 @@ import (
 // found is what the kernel has of one table. The library's own listing of sets stops at the first type that it does not
 // know, and the administrator may use any.
 type found struct {
+	tableFlags
 	chains map[string]foundChain
 	sets   map[string]foundSet
 }
@@ -56,11 +57,11 @@ func admins(name string) bool { return strings.HasPrefix(name, chainAdmin) }
 
 // look reads which chains and sets a table has, nil when there is no such table.
 func (c *Conn) look(t table) (*found, error) {
-	there, err := c.tableIsThere(t)
+	flags, there, err := c.flagsOf(t)
 	if err != nil || !there {
 		return nil, err
 	}
-	f := &found{chains: map[string]foundChain{}, sets: map[string]foundSet{}}
+	f := &found{tableFlags: flags, chains: map[string]foundChain{}, sets: map[string]foundSet{}}
 	all, err := c.nft.ListChainsOfTableFamily(t.family)
 	if err != nil {
 		return nil, fmt.Errorf("list the chains of %s: %w", t, first(err))
@@ -92,15 +93,47 @@ func (t table) String() string {
 	return "table " + families[t.family] + " " + t.name
 }
 
-func (c *Conn) tableIsThere(t table) (bool, error) {
-	_, err := c.ask(unix.NFT_MSG_GETTABLE, 0, t.family, attribute(unix.NFTA_TABLE_NAME, t.name))
+// tableFlags are what somebody may have made of a table as a whole.
+type tableFlags struct {
+	// dormant is true when no packet goes through its chains.
+	dormant bool
+	// owner is the netlink port of the one program that may change it, 0 for a table that is everybody's.
+	owner uint32
+}
+
+// From enum nft_table_flags and nft_table_attributes in linux/netfilter/nf_tables.h.
+const (
+	tableDormant = 1 << 0 // NFT_TABLE_F_DORMANT
+	tableOwner   = 7      // NFTA_TABLE_OWNER, only with NFT_TABLE_F_OWNER
+)
+
+// flagsOf looks for a table.
+func (c *Conn) flagsOf(t table) (f tableFlags, there bool, err error) {
+	messages, err := c.ask(unix.NFT_MSG_GETTABLE, 0, t.family, attribute(unix.NFTA_TABLE_NAME, t.name))
 	if errors.Is(err, unix.ENOENT) {
-		return false, nil
+		return f, false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("look for %s: %w", t, err)
+		return f, false, fmt.Errorf("look for %s: %w", t, err)
 	}
-	return true, nil
+	for _, m := range messages {
+		list, err := decoder(m)
+		if err != nil {
+			return f, false, fmt.Errorf("look for %s: %w", t, err)
+		}
+		for list.Next() {
+			switch list.Type() {
+			case unix.NFTA_TABLE_FLAGS:
+				f.dormant = list.Uint32()&tableDormant != 0
+			case tableOwner:
+				f.owner = list.Uint32()
+			}
+		}
+		if err := list.Err(); err != nil {
+			return f, false, fmt.Errorf("look for %s: %w", t, err)
+		}
+	}
+	return f, true, nil
 }
 
 // has says whether a table is there.
@@ -111,7 +144,7 @@ func (c *Conn) has(t table) (there bool, err error) {
 		if err = c.socket.SetReadDeadline(time.Now().Add(replyTimeout)); err != nil {
 			return err
 		}
-		there, err = c.tableIsThere(t)
+		_, there, err = c.flagsOf(t)
 		return err
 	})
 	return there, err

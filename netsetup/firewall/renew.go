@@ -46,12 +46,30 @@ func (c *Conn) remake(what string, m model) error {
 		if err = c.read(func() error { all, err = c.survey(m); return err }); err != nil {
 			return failed(err, "%s", what)
 		}
-		err = c.commit(what, func(b *batch) { b.remake(all, m, keep) })
+		if err = c.awake(what, all); err == nil {
+			err = c.commit(what, func(b *batch) { b.remake(all, m, keep) })
+		}
 		if !errors.Is(err, unix.EBUSY) {
 			return err
 		}
 	}
 	return err
+}
+
+// awake takes the flag dormant from tables that are needed. It is a transaction of its own: in one that registers hooks or
+// takes them away, the kernel may refuse it (net/netfilter/nf_tables_api.c, nf_tables_updtable).
+func (c *Conn) awake(what string, all []mending) error {
+	asleep := slices.DeleteFunc(slices.Clone(all), func(r mending) bool {
+		return !r.wanted || r.there == nil || !r.there.dormant
+	})
+	if len(asleep) == 0 {
+		return nil
+	}
+	return c.commit(what, func(b *batch) {
+		for _, r := range asleep {
+			b.table(r.table)
+		}
+	})
 }
 
 // survey reads what there is of each table.

@@ -125,7 +125,7 @@ func (c *Conn) DropBridge(name string) error {
 // saidOf are the elements that speak of a bridge as a whole.
 func (c *Conn) saidOf(name string) ([]element, error) {
 	t := inetTable()
-	there, err := c.tableIsThere(t)
+	_, there, err := c.flagsOf(t)
 	if err != nil || !there {
 		return nil, err
 	}

@@ -3,16 +3,20 @@
 package firewall_test
 
 import (
+	"errors"
 	"net/netip"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/lanhook/lanhook/netsetup/firewall"
 	"github.com/lanhook/lanhook/netsetup/plan"
 	"github.com/lanhook/lanhook/policy"
 	"github.com/lanhook/lanhook/policy/request"
+	"github.com/lanhook/lanhook/tests/nettest"
 )
 
 // everything are records with something of everything.
@@ -89,6 +93,8 @@ func TestRenewHeals(t *testing.T) {
 				"add chain inet lanhook output { type nat hook output priority 7; }",
 			"chain output of table inet lanhook is on another hook, or of another priority or policy",
 		},
+		{"add table inet lanhook { flags dormant; }", "table inet lanhook is dormant, so that none of its rules is in force"},
+		{"add table bridge lanhook { flags dormant; }", "table bridge lanhook is dormant, so that none of its rules is in force"},
 		{"add chain inet lanhook mine", "chain mine of table inet lanhook is not lanhook's"},
 		{"add set inet lanhook mine { type ifname; }", "set mine of table inet lanhook is not lanhook's"},
 		{
@@ -135,6 +141,34 @@ func TestRenewHeals(t *testing.T) {
 		})
 	}
 	release(t, c)
+}
+
+// TestRenewAwakes renews a table that is dormant and of which chains are missing or elsewhere: the kernel registers hooks
+// only while a table is awake.
+func TestRenewAwakes(t *testing.T) {
+	h, c := host(t)
+	renew(t, c, everything()...)
+	want := nft(t, h, "list ruleset")
+	for _, damage := range []string{
+		"add table inet lanhook { flags dormant; }",
+		"flush chain inet lanhook forward; delete chain inet lanhook forward",
+		"flush chain inet lanhook output; delete chain inet lanhook output",
+		"add chain inet lanhook forward { type filter hook forward priority 9; policy drop; }",
+		"add table bridge lanhook { flags dormant; }",
+	} {
+		nft(t, h, damage)
+	}
+	renew(t, c, everything()...)
+	if diff := cmp.Diff(sorted(want), sorted(nft(t, h, "list ruleset"))); diff != "" {
+		t.Errorf("the rules are not as before (-want +got):\n%s", diff)
+	}
+	nft(t, h, "add table inet lanhook { flags dormant; }")
+	release(t, c)
+	// As an administrator's file might have it, before lanhook ever ran.
+	nft(t, h, "table inet lanhook { flags dormant; chain admin { counter; }; }")
+	renew(t, c, everything()...)
+	release(t, c)
+	nft(t, h, "delete table inet lanhook")
 }
 
 // sorted are a listing's lines without their order: what was made anew stands elsewhere.
@@ -211,6 +245,43 @@ func TestAdministratorUses(t *testing.T) {
 		t.Errorf("released and added to, differences are %q", d)
 	}
 	nft(t, h, "delete table inet lanhook")
+}
+
+// TestOwner: rights do not help against a program that has the table for itself, and the hint does not say so.
+func TestOwner(t *testing.T) {
+	h, c := host(t)
+	cmd := exec.Command("nft", "-i")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Do(t, func() { err = cmd.Start() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := in.Write([]byte("add table inet lanhook { flags owner; }\n")); err != nil {
+		t.Fatal(err)
+	}
+	nettest.Eventually(t, "the table is there", func() bool { return tables(t, h) != "" })
+	// nft says who holds the table only in words that differ by version; it is the one that holds it.
+	for what, err := range map[string]error{"add": c.Add(everything()[1]), "renew": c.Renew(everything()), "release": c.Release()} {
+		var e *firewall.Error
+		if what == "add" {
+			var stale *firewall.StaleError
+			if errors.As(err, &stale) {
+				continue // The kernel looks for sets before it looks whose the table is.
+			}
+		}
+		if !errors.As(err, &e) || !strings.Contains(e.Hint(), "has table inet lanhook for itself") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := errors.Join(in.Close(), cmd.Wait()); err != nil {
+		t.Error(err)
+	}
+	nettest.Eventually(t, "the table went with its owner", func() bool { return tables(t, h) == "" })
+	renew(t, c, everything()...)
+	release(t, c)
 }
 
 // TestMany renews a table with more ports than fit one message, or a socket's usual buffer.
