@@ -50,6 +50,13 @@ func queryOf(a policy.Attachment) kernel.Query {
 		Publish:       a.Publish,
 		Local:         slices.Clone(a.DNAT),
 	}
+	if n.Driver == policy.Bridge && n.GatewayMode != policy.GatewayIsolated {
+		for _, sub := range n.Subnets {
+			if sub.Gateway.IsValid() {
+				q.Gateways = append(q.Gateways, sub.Gateway)
+			}
+		}
+	}
 	if n.Driver != policy.Bridge || !n.Firewall || n.Closed() {
 		return q
 	}

@@ -35,6 +35,9 @@ type Query struct {
 	Publish []policy.Publish
 	// Local are further addresses of which it is asked whether the host has them: for dnat and snat.
 	Local []netip.Addr
+	// Gateways are the addresses that the host is to have on the bridge: where there is no bridge yet, it is asked which other
+	// link has them.
+	Gateways []netip.Addr
 	// Ways are addresses of which it is asked by which link the host sends to them.
 	Ways []netip.Addr
 	// Forwards are the families that are to pass between the bridge and other links: for IPv4, the links of the host's
@@ -61,6 +64,10 @@ func (h *Host) Facts(ctx context.Context, ns *Namespace, queries []Query) (plan.
 			facts.Uplink[q.IfName] = link
 		} else if q.Bridge != "" {
 			wantMTU = true
+			err = h.gatewayFacts(&facts, q)
+		}
+		if err != nil {
+			return plan.Facts{}, err
 		}
 		if ns == nil {
 			continue

@@ -82,6 +82,35 @@ func (h *Host) localFacts(facts *plan.Facts, addresses []netip.Addr) ([]int, err
 	return links, nil
 }
 
+// gatewayFacts says which other links have the gateways of a bridge that was not there. It may have been made meanwhile, by
+// another attach. A link-local address may be on many links.
+func (h *Host) gatewayFacts(facts *plan.Facts, q Query) error {
+	for _, a := range q.Gateways {
+		if a.IsLinkLocalUnicast() {
+			continue
+		}
+		index, ok, err := h.localLink(a)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			continue
+		}
+		link, ok, err := h.conn.link(by{index: index})
+		if err != nil {
+			return fmt.Errorf("look up the link that has address %s: %w", a, err)
+		}
+		if !ok || link.Name == q.Bridge {
+			continue
+		}
+		if facts.Held == nil {
+			facts.Held = map[netip.Addr]string{}
+		}
+		facts.Held[a] = link.Name
+	}
+	return nil
+}
+
 // wayFacts says by which links the host sends to addresses that are others'.
 func (h *Host) wayFacts(facts *plan.Facts, queries []Query) error {
 	for _, q := range queries {

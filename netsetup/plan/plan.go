@@ -50,6 +50,9 @@ type Facts struct {
 	NoIPv6 bool `json:"no_ipv6,omitempty"`
 	// Local says of each host address that the attachments name whether the host has it.
 	Local map[netip.Addr]bool `json:"local,omitempty"`
+	// Held are the gateways of bridges that are not there yet which the host has already, and the names of the links that
+	// have them.
+	Held map[netip.Addr]string `json:"held,omitempty"`
 	// Ways are the indexes of the links by which the host sends to containers' addresses; those that are its own, and that it
 	// has no way to, are left out. Asked for only where what is spelled out publishes.
 	Ways map[netip.Addr]int `json:"ways,omitempty"`

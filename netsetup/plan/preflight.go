@@ -43,15 +43,29 @@ func checkLink(in Input, i int, fail failFunc) error {
 	if m, most := l.mtu, l.bridgeMTU; m > most {
 		return fail("lower mtu, or raise the bridge's", "an MTU of %d is above the %d of bridge %s", m, most, a.Network.Bridge)
 	}
-	return checkBridge(l.uplink, l.exists, fail)
+	if !l.exists {
+		return checkGateways(l, in.Facts.Held, fail)
+	}
+	return checkBridge(l.uplink, fail)
 }
 
 type failFunc = func(hint, format string, args ...any) error
 
-func checkBridge(uplink Link, exists bool, fail failFunc) error {
+// checkGateways refuses a second bridge for one subnet: the host would go on sending to the first one, and what is undone on
+// one would take the other's rules away. A network that was given another name, or its bridge, comes to that while there
+// are containers on the old one.
+func checkGateways(l link, held map[netip.Addr]string, fail failFunc) error {
+	for _, p := range bridgeOf(l).Addresses {
+		if other, ok := held[p.Addr()]; ok {
+			return fail(fmt.Sprintf("end what uses %[1]s first (ip address show dev %[1]s), or give the network another subnet", other),
+				"bridge %s cannot have the gateway %s: the host has this address on %s", l.Network.Bridge, p.Addr(), other)
+		}
+	}
+	return nil
+}
+
+func checkBridge(uplink Link, fail failFunc) error {
 	switch {
-	case !exists:
-		return nil
 	case uplink.Kind != "bridge":
 		return fail("give the network another bridge name in the policy",
 			"%s is no bridge but a link of kind %s", uplink.Name, kind(uplink))

@@ -37,7 +37,7 @@ func TestForwardingFacts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return plan.Facts{NotForwarding: facts.NotForwarding, NotForwarding6: facts.NotForwarding6, Local: facts.Local}
+		return plan.Facts{NotForwarding: facts.NotForwarding, NotForwarding6: facts.NotForwarding6, Local: facts.Local, Held: facts.Held}
 	}
 	check := func(t *testing.T, q kernel.Query, want plan.Facts) {
 		t.Helper()
@@ -60,6 +60,16 @@ func TestForwardingFacts(t *testing.T) {
 			addr("10.77.0.2"): true, addr("10.77.0.1"): false, addr("fd77::2"): true, addr("fd77::1"): false,
 			addr("127.0.0.1"): true, addr("192.0.2.1"): false, addr("::1"): true, addr("198.18.0.1"): true,
 		}})
+	})
+	t.Run("gateways on other links", func(t *testing.T) {
+		q := kernel.Query{Bridge: "lh-apps", Gateways: []netip.Addr{
+			addr("10.77.0.2"), addr("10.77.0.1"), addr("fd77::2"), addr("127.0.0.1"), addr("fe80::1"),
+		}}
+		check(t, q, plan.Facts{Held: map[netip.Addr]string{
+			addr("10.77.0.2"): nettest.Parent, addr("fd77::2"): nettest.Parent, addr("127.0.0.1"): "lo",
+		}})
+		q.Bridge = nettest.CanaryBridge
+		check(t, q, plan.Facts{}) // It is there.
 	})
 	t.Run("link of a published address", func(t *testing.T) {
 		q := kernel.Query{Forwards: plan.Families{V4: true}, Local: []netip.Addr{addr("198.18.0.1"), addr("127.0.0.1"), addr("fd77::2")}}

@@ -239,6 +239,17 @@ func TestChanges(t *testing.T) {
 			t.Errorf("records are left: %+v", all)
 		}
 	})
+	t.Run("RT-10 no second bridge for a network that was renamed", func(t *testing.T) {
+		w := newWorld(t, shop)
+		old, late := w.box(t, "old"), w.box(t, "late")
+		old.attach(t, "network=shop")
+		w.usePolicy(t, strings.ReplaceAll(shop, "network.shop", "network.store"))
+		late.refused(t, "bridge lh-store cannot have the gateway 172.31.0.1: the host has this address on lh-shop", "network=store")
+		old.detach(t)
+		late.attach(t, "network=store")
+		late.detach(t)
+		w.empty(t)
+	})
 	t.Run("RT-16 a file that is no namespace", func(t *testing.T) {
 		w := newWorld(t, lan)
 		c := w.box(t, "c")
