@@ -3,6 +3,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -39,12 +40,26 @@ const (
 // port is the container's own port of the host.
 func (c *container) port() int { return firstPort + c.number%portCount }
 
-// publishing measures containers with a published port, with none and with a thousand ports there.
+// publishing measures containers with a published port, with none and with a thousand ports there. Connections come
+// last: the kernel remembers them for a while, and a detach looks through what it remembers.
 func (b *bencher) publishing() error {
 	b.say("a published port: none there")
-	if err := b.portsAlone(b.rounds / 2); err != nil {
+	if err := b.portsAlone(b.rounds); err != nil {
 		return err
 	}
+	b.say(fmt.Sprintf("a published port: %d there", manyPorts))
+	err := b.amongPorts(func() error {
+		for range b.rounds {
+			if err := b.cycle(b.lanhook, published, many); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	b.say(fmt.Sprintf("%d connections to a published port", flows))
 	answering, server, err := b.answering()
 	if err != nil {
 		return err
@@ -52,7 +67,26 @@ func (b *bencher) publishing() error {
 	if err := b.flows(none); err != nil {
 		return err
 	}
-	b.say(fmt.Sprintf("a published port: %d there", manyPorts))
+	if err := b.amongPorts(func() error { return b.flows(many) }); err != nil {
+		return err
+	}
+	err = server.Kill()
+	if _, waitErr := server.Wait(); err != nil || waitErr != nil {
+		return fmt.Errorf("end the server in a container: %w", errors.Join(err, waitErr))
+	}
+	return b.clear(0, answering)
+}
+
+// amongPorts runs what is measured while a thousand ports are published.
+func (b *bencher) amongPorts(run func() error) error {
+	s, err := b.measure(b.host, b.lanhook.command(b.host, "ls", "--json"))
+	if err != nil {
+		return err
+	}
+	var before []listed
+	if err := json.Unmarshal(s.out[0], &before); err != nil {
+		return fmt.Errorf("read what lanhook ls says: %w", err)
+	}
 	crowd, err := b.newContainers(manyPorts / portsEach)
 	if err != nil {
 		return err
@@ -64,28 +98,21 @@ func (b *bencher) publishing() error {
 			return err
 		}
 	}
-	for range b.rounds {
-		if err := b.cycle(b.lanhook, published, many); err != nil {
-			return err
-		}
-	}
-	if err := b.flows(many); err != nil {
+	if err := run(); err != nil {
 		return err
 	}
-	err = server.Kill()
-	if _, waitErr := server.Wait(); err != nil || waitErr != nil {
-		return fmt.Errorf("end the server in a container: %w", errors.Join(err, waitErr))
-	}
-	if err := b.end(append(crowd, answering)...); err != nil {
+	return b.clear(len(before), crowd...)
+}
+
+// clear ends containers and has gc take back what they had; so many are left.
+func (b *bencher) clear(left int, list ...*container) error {
+	if err := b.end(list...); err != nil {
 		return err
 	}
 	if _, err := b.measure(b.host, b.lanhook.command(b.host, "gc")); err != nil {
 		return err
 	}
-	if err := b.expect(0); err != nil {
-		return err
-	}
-	return b.portsAlone(b.rounds - b.rounds/2)
+	return b.expect(left)
 }
 
 // portsAlone measures all who publish ports. Each has one container there, so that all find theirs made: bridge, tables
