@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -35,8 +34,6 @@ type Host struct {
 	// rules is a socket to nftables, and conntrack one for connections; the first step that needs one opens it.
 	rules     lazy[*firewall.Conn]
 	conntrack lazy[*conn]
-	// deleted is true once something of the rules was deleted, see [linger].
-	deleted atomic.Bool
 }
 
 // Open opens the network namespace of the calling thread as the host's.
@@ -56,10 +53,7 @@ func Open() (*Host, error) {
 
 // Close gives the host's file and socket back. It may be called once.
 func (h *Host) Close() error {
-	var list []int
-	if h.deleted.Load() {
-		list = slices.Concat(h.rules.descriptor((*firewall.Conn).Descriptor), h.conntrack.descriptor((*conn).descriptor))
-	}
+	list := slices.Concat(h.rules.descriptor((*firewall.Conn).Descriptor), h.conntrack.descriptor((*conn).descriptor))
 	if len(list) > 0 {
 		linger(list...) //nolint:errcheck // then closing waits, which is all there is to it
 	}

@@ -12,12 +12,6 @@ import (
 	"github.com/lanhook/lanhook/netsetup/plan"
 )
 
-// deleting is filter for what deletes something of the rules.
-func (h *Host) deleting(use func(*firewall.Conn) error) error {
-	h.deleted.Store(true)
-	return h.filter(use)
-}
-
 // filter uses the host's socket to nftables. Its errors say what was being done.
 func (h *Host) filter(use func(*firewall.Conn) error) error {
 	if h.home.lost.Load() {
@@ -86,16 +80,16 @@ func (k *Kernel) addRules(ctx context.Context, s plan.AddRules) error {
 // delRules removes a record's entries, and then the connections that went by them. Where either fails the record stays, and
 // with it the address: no other container gets it while connections lead there.
 func (k *Kernel) delRules(s plan.DelRules) error {
-	err := k.host.deleting(func(c *firewall.Conn) error { return c.Delete(s) })
+	err := k.host.filter(func(c *firewall.Conn) error { return c.Delete(s) })
 	return errors.Join(err, k.host.forgetHolder(s.Of))
 }
 
 func (h *Host) releaseRules() error {
-	return h.deleting((*firewall.Conn).Release)
+	return h.filter((*firewall.Conn).Release)
 }
 
 func (h *Host) dropBridge(name string) error {
-	return h.deleting(func(c *firewall.Conn) error { return c.DropBridge(name) })
+	return h.filter(func(c *firewall.Conn) error { return c.DropBridge(name) })
 }
 
 // addGuard makes the guard's table inside the container's namespace, by a socket of its own.

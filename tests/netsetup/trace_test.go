@@ -240,6 +240,10 @@ func (t *trace) deed(tid int, info *callInfo) string {
 	case unix.SYS_SENDTO:
 		return netlinkDeed(t.memory(tid, info.Args[1], unix.SizeofNlMsghdr))
 	case unix.SYS_SENDMSG:
+		// The sixth word of struct msghdr is the length of what goes along, such as descriptors: no message to the kernel has any.
+		if t.word(tid, info.Args[1]+40) > 0 {
+			return ""
+		}
 		// The third word of struct msghdr leads to the first iovec, whose first word leads to the message.
 		vector := t.word(tid, info.Args[1]+16)
 		return netlinkDeed(t.memory(tid, t.word(tid, vector), unix.SizeofNlMsghdr))
