@@ -136,7 +136,7 @@ check-engines: build engines bin/tools/testsum ## containerd and Docker in a pri
 	@[ "$$(id -u)" -eq 0 ] || { echo 'check-engines: needs root' >&2; exit 1; }
 	@rm -rf bin/installed && $(MAKE) --no-print-directory install DESTDIR='$(CURDIR)/bin/installed' PREFIX=/usr/local >/dev/null
 	@LANHOOK_TEST_HAVE='$(LANHOOK_TEST_HAVE)' LANHOOK_BIN='$(CURDIR)/bin/installed/usr/local/bin/lanhook' \
-		go test -json -count=1 -timeout 10m -run '^TestEngine' ./tests/e2e | bin/tools/testsum check-engines
+		go test -json -count=1 -timeout 20m -run '^TestEngine' ./tests/e2e | bin/tools/testsum check-engines
 
 fuzz: ## every fuzz target for FUZZTIME
 	@.ci/fuzz $(FUZZTIME)

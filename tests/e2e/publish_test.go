@@ -166,6 +166,7 @@ func (r *oci) published(t *testing.T, id string) string {
 	return r.bundle(t, newSpec(id, root, annotated("network="+network, "publish="+ports)))
 }
 
+// TestRuntimePublish is PP-16 with a container that is ended by its runtime, and behind its back.
 func TestRuntimePublish(t *testing.T) {
 	for _, program := range runtimes() {
 		t.Run(program, func(t *testing.T) {
@@ -196,7 +197,7 @@ func TestRuntimePublish(t *testing.T) {
 	}
 }
 
-// TestRuntimeTaken is a port that a process or another container has.
+// TestRuntimeTaken is PP-09 and PP-11: a port that a process or another container has.
 func TestRuntimeTaken(t *testing.T) {
 	for _, program := range runtimes() {
 		t.Run(program, func(t *testing.T) {
@@ -222,6 +223,7 @@ func TestRuntimeTaken(t *testing.T) {
 	}
 }
 
+// TestPodmanPublish is PP-16 with a container that is restarted, killed and started again.
 func TestPodmanPublish(t *testing.T) {
 	for _, runtime := range runtimes() {
 		t.Run(runtime, func(t *testing.T) {
