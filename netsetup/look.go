@@ -9,6 +9,7 @@ import (
 
 	"github.com/lanhook/lanhook/netsetup/kernel"
 	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/netsetup/store"
 	"github.com/lanhook/lanhook/policy"
 )
 
@@ -18,9 +19,15 @@ func (s *Setup) look(ctx context.Context, ns *kernel.Namespace, attachments []po
 		queries  []kernel.Query
 		deadline time.Time
 	)
+	given, err := s.given(ctx, attachments)
+	if err != nil {
+		return plan.Facts{}, err
+	}
 	now := time.Now()
 	for _, a := range attachments {
-		queries = append(queries, queryOf(a))
+		q := queryOf(a)
+		q.Given = given
+		queries = append(queries, q)
 		if end := now.Add(a.Network.ParentWait); a.Network.Driver != policy.Bridge && end.After(deadline) {
 			deadline = end
 		}
@@ -39,6 +46,24 @@ func (s *Setup) look(ctx context.Context, ns *kernel.Namespace, attachments []po
 	}
 }
 
+// given are the host's addresses that are containers' as a whole, when another one is to be.
+func (s *Setup) given(ctx context.Context, attachments []policy.Attachment) (all []netip.Addr, err error) {
+	if !slices.ContainsFunc(attachments, func(a policy.Attachment) bool { return len(a.DNAT) > 0 }) {
+		return nil, nil
+	}
+	err = s.Store.View(ctx, func(tx *store.Tx) error {
+		all = nil
+		for lease, err := range tx.Leases(wholeScope) {
+			if err != nil {
+				return err
+			}
+			all = append(all, lease.Addr)
+		}
+		return nil
+	})
+	return all, err
+}
+
 // queryOf is what has to be known for an attachment.
 func queryOf(a policy.Attachment) kernel.Query {
 	n := a.Network
@@ -49,6 +74,7 @@ func queryOf(a policy.Attachment) kernel.Query {
 		WantAddresses: n.IPAM != policy.IPAMNone || len(a.Publish)+len(a.DNAT) > 0,
 		Publish:       a.Publish,
 		Local:         slices.Clone(a.DNAT),
+		Whole:         a.DNAT,
 	}
 	if n.Driver == policy.Bridge && n.GatewayMode != policy.GatewayIsolated {
 		for _, sub := range n.Subnets {

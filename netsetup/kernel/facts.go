@@ -38,6 +38,9 @@ type Query struct {
 	// Gateways are the addresses that the host is to have on the bridge: where there is no bridge yet, it is asked which other
 	// link has them.
 	Gateways []netip.Addr
+	// Whole are addresses of which everything is to go to a container: it is asked who listens there, and whether the host has
+	// another one by which it is reached. Given are those that are containers' already.
+	Whole, Given []netip.Addr
 	// Ways are addresses of which it is asked by which link the host sends to them.
 	Ways []netip.Addr
 	// Forwards are the families that are to pass between the bridge and other links: for IPv4, the links of the host's

@@ -49,6 +49,9 @@ func (h *Host) publishFacts(facts *plan.Facts, queries []Query) error {
 	if err == nil && len(sockets) > 0 {
 		facts.Listeners, err = h.listeners(sockets)
 	}
+	if err == nil {
+		err = h.wholeFacts(facts, queries)
+	}
 	if err == nil && anywhere {
 		var more []int
 		more, err = h.conn.addressed4()

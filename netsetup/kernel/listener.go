@@ -72,8 +72,17 @@ func (h *Host) listeners(all []socket) ([]plan.Listener, error) {
 		}
 		return nil
 	})
-	if err != nil || len(found) == 0 {
+	if err != nil {
 		return nil, err
+	}
+	name(found, inodes)
+	return found, nil
+}
+
+// name finds the processes that have sockets.
+func name(found []plan.Listener, inodes []uint32) {
+	if len(found) == 0 {
+		return
 	}
 	owners := ownersOf(inodes)
 	for i := range found {
@@ -81,7 +90,6 @@ func (h *Host) listeners(all []socket) ([]plan.Listener, error) {
 			found[i].PID, found[i].Name = pid, nameOf(pid)
 		}
 	}
-	return found, nil
 }
 
 // inUse tries to have the port. TCP is asked with SO_REUSEADDR, as servers do, or what is left of a connection
@@ -223,12 +231,23 @@ func (r diagRequest) Serialize() []byte {
 // Where things are in struct inet_diag_msg.
 const (
 	diagState  = 1
+	diagPort   = 4
 	diagSource = 8
 	diagInode  = 68
 	diagSize   = 72
 
 	diagOnlyIPv6 = 11 // INET_DIAG_SKV6ONLY
 )
+
+// listening reads a socket of TCP, and says whether it is at an address, and no other.
+func listening(msg []byte, at netip.Addr) (plan.Listener, uint32, bool) {
+	if len(msg) < diagSize {
+		return plan.Listener{}, 0, false
+	}
+	l := plan.Listener{Protocol: request.TCP, Addr: at, Port: binary.BigEndian.Uint16(msg[diagPort:])}
+	h, ok := socket{request.TCP, at, l.Port}.match(msg)
+	return l, h.inode, ok && h.addr == at
+}
 
 // match reads a socket, and says whether it is in the way. One of IPv6 has the port of IPv4 too, unless it was told not
 // to.

@@ -254,26 +254,35 @@ func (c *conn) addresses(index int) ([]netip.Prefix, error) {
 	}
 	var list []netip.Prefix
 	for _, msg := range msgs {
-		attrs, err := attributes(msg, unix.SizeofIfAddrmsg)
+		local, header, err := parseAddress(msg)
 		if err != nil {
 			return nil, err
 		}
-		// IFA_ADDRESS is the peer's where there is one, and IFA_LOCAL our own, which IPv6 leaves out without a peer.
-		var local, address netip.Addr
-		for _, a := range attrs {
-			switch a.kind {
-			case unix.IFA_LOCAL:
-				local, _ = netip.AddrFromSlice(a.value)
-			case unix.IFA_ADDRESS:
-				address, _ = netip.AddrFromSlice(a.value)
-			}
-		}
-		if !local.IsValid() {
-			local = address
-		}
-		list = append(list, netip.PrefixFrom(local, int(nl.DeserializeIfAddrmsg(msg).Prefixlen)))
+		list = append(list, netip.PrefixFrom(local, int(header.Prefixlen)))
 	}
 	return list, nil
+}
+
+// parseAddress reads one of a link's addresses. IFA_ADDRESS is the peer's where there is one, and IFA_LOCAL our own, which
+// IPv6 leaves out without a peer.
+func parseAddress(msg []byte) (netip.Addr, *nl.IfAddrmsg, error) {
+	attrs, err := attributes(msg, unix.SizeofIfAddrmsg)
+	if err != nil {
+		return netip.Addr{}, nil, err
+	}
+	var local, address netip.Addr
+	for _, a := range attrs {
+		switch a.kind {
+		case unix.IFA_LOCAL:
+			local, _ = netip.AddrFromSlice(a.value)
+		case unix.IFA_ADDRESS:
+			address, _ = netip.AddrFromSlice(a.value)
+		}
+	}
+	if !local.IsValid() {
+		local = address
+	}
+	return local, nl.DeserializeIfAddrmsg(msg), nil
 }
 
 // routes lists those on one link that the kernel did not make itself.

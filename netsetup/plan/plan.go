@@ -56,7 +56,11 @@ type Facts struct {
 	// Ways are the indexes of the links by which the host sends to containers' addresses; those that are its own, and that it
 	// has no way to, are left out. Asked for only where what is spelled out publishes.
 	Ways map[netip.Addr]int `json:"ways,omitempty"`
-	// Listeners are processes of the host that have a port which the attachments name.
+	// Only are those addresses of the host, of what would go to containers as a whole, besides which it has none of the same
+	// family by which it could be reached.
+	Only []netip.Addr `json:"only,omitempty"`
+	// Listeners are processes of the host that have a port which the attachments name, or that listen on TCP at an address
+	// which would go to a container as a whole.
 	Listeners []Listener `json:"listeners,omitempty"`
 	// Ephemeral are the ports that the host chooses from for its own connections, Reserved those of them that it does not
 	// take; asked for only where ports are published.

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/lanhook/lanhook/policy"
+	"github.com/lanhook/lanhook/policy/request"
 )
 
 // target is the address of the container to which what comes to a host address goes: the first one of its family. A
@@ -113,6 +114,9 @@ func checkPublished(in Input, i int, fail failFunc) []error {
 	}
 	for _, p := range l.publish() {
 		errs = append(errs, checkListeners(in.Facts.Listeners, p, fail)...)
+	}
+	for _, t := range l.dnat() {
+		errs = append(errs, checkWhole(in.Facts, t.From, fail))
 	}
 	return append(errs, append(l.checkRouted(fail), l.checkWays(in.Facts, fail)...)...)
 }
@@ -238,14 +242,34 @@ func checkListeners(listeners []Listener, p Publish, fail failFunc) []error {
 		if l.Protocol != p.Protocol || l.Port < p.Host || int(l.Port) >= int(p.Host)+p.Count || !overlap(l.Addr, p.Addr) {
 			continue
 		}
-		who := "a process of the host"
-		if l.Name != "" {
-			who = fmt.Sprintf("%s (pid %d)", l.Name, l.PID)
-		}
 		errs = append(errs, fail("stop it, or publish another port",
-			"port %d/%s of %s is taken by %s", l.Port, p.Protocol, p.Addr, who))
+			"port %d/%s of %s is taken by %s", l.Port, p.Protocol, p.Addr, l.who()))
 	}
 	return errs
+}
+
+// checkWhole refuses to give away an address of the host that the host needs: ssh would be the container's, too.
+func checkWhole(f Facts, host netip.Addr, fail failFunc) error {
+	const hint = "give the host another address for the container: ip address add ADDRESS/LENGTH dev LINK"
+	for _, l := range f.Listeners {
+		if l.Protocol == request.TCP && l.Addr == host {
+			return fail(hint+"; or have the process listen elsewhere",
+				"dnat: at %s listens %s, port %d/%s, which nobody would reach any more", host, l.who(), l.Port, l.Protocol)
+		}
+	}
+	if slices.Contains(f.Only, host) {
+		return fail(hint, "dnat: the host is reached by no other address than %s, and with it what is sent to the host itself, "+
+			"such as ssh, would go to the container", host)
+	}
+	return nil
+}
+
+// who is the process in words.
+func (l Listener) who() string {
+	if l.Name == "" {
+		return "a process of the host"
+	}
+	return fmt.Sprintf("%s (pid %d)", l.Name, l.PID)
 }
 
 // overlap says whether a listener's address and a published one have an address in common. A socket of [::] has those of

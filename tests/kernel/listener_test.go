@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -231,4 +232,83 @@ func procFile(t *testing.T, s *nettest.Space, name string) string {
 		}
 	})
 	return string(raw)
+}
+
+// TestWhole asks of addresses that would go to a container as a whole what the host would lose with them.
+func TestWhole(t *testing.T) {
+	n := nettest.New(t)
+	h := openHost(t, n)
+	n.Host.Do(t, func() {
+		lo(t)
+		nettest.AddAddress(t, nettest.Parent, prefix("10.77.0.2/24"))
+		nettest.AddAddress(t, nettest.Parent, prefix("fd77::2/64"))
+		nettest.AddAddress(t, nettest.CanaryBridge, prefix("172.17.0.1/16")) // as an engine's
+	})
+	n.Host.Remember(t)
+	look := func(q kernel.Query) plan.Facts {
+		t.Helper()
+		facts, err := h.Facts(t.Context(), nil, []kernel.Query{q})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return facts
+	}
+	p0, canary := []netip.Addr{addr("10.77.0.2"), addr("fd77::2")}, []netip.Addr{addr("198.18.0.1"), addr("2001:2::1")}
+	both := slices.Concat(p0, canary)
+	for name, c := range map[string]struct {
+		whole, given, want []netip.Addr
+	}{
+		"another link":         {p0, nil, nil},
+		"the last of a family": {[]netip.Addr{p0[0]}, canary, []netip.Addr{p0[0]}},
+		"given already":        {p0, canary, p0},
+		"all at once":          {both, nil, both},
+		"on a bridge":          {[]netip.Addr{addr("172.17.0.1")}, nil, nil},
+	} {
+		if diff := cmp.Diff(c.want, look(kernel.Query{Whole: c.whole, Given: c.given}).Only, byText()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	n.Host.Do(t, func() {
+		nettest.AddAddress(t, nettest.Parent, prefix("10.77.0.3/24"))
+		defer removeAddress(t, nettest.Parent, "10.77.0.3/24")
+		if got := look(kernel.Query{Whole: p0, Given: canary}).Only; !slices.Equal(got, p0[1:]) {
+			t.Errorf("with a second address, it cannot do without %v", got)
+		}
+	})
+	listenAt := func(at string) (end func()) {
+		var l net.Listener
+		n.Host.Do(t, func() {
+			var err error
+			if l, err = net.Listen("tcp", at); err != nil {
+				t.Fatal(err)
+			}
+		})
+		return func() { _ = l.Close() }
+	}
+	defer listenAt("10.77.0.2:22")()
+	defer listenAt("[fd77::2]:23")()
+	defer listenAt("[::]:24")()
+	defer listenAt("198.18.0.1:25")()
+	want := []plan.Listener{
+		{Protocol: request.TCP, Addr: p0[0], Port: 22, PID: os.Getpid(), Name: comm(t)},
+		{Protocol: request.TCP, Addr: p0[1], Port: 23, PID: os.Getpid(), Name: comm(t)},
+	}
+	if diff := cmp.Diff(want, look(kernel.Query{Whole: p0}).Listeners, byText()); diff != "" {
+		t.Errorf("listeners (-want +got):\n%s", diff)
+	}
+}
+
+func removeAddress(t *testing.T, link, text string) {
+	t.Helper()
+	l, err := netlink.LinkByName(link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := netlink.ParseAddr(text)
+	if err == nil {
+		err = netlink.AddrDel(l, a)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
