@@ -110,12 +110,27 @@ func spellLink(k asked, name string) error {
 	return nil
 }
 
+// unusable says why an address cannot be an interface's, "" for one that can. 0.0.0.0/8 and 127.0.0.0/8 never stand on a
+// wire (RFC 1122, section 3.2.1.3). Multicast, unspecified and broadcast addresses are no requests to begin with.
+func unusable(a netip.Addr) string {
+	switch {
+	case a.IsLoopback():
+		return "a loopback address"
+	case a.Is4() && a.As4()[0] == 0:
+		return "no host's address"
+	}
+	return ""
+}
+
 // spellSubnets makes the subnets that the addresses lie in.
 func (n *Network) spellSubnets(k asked, ips []request.Address) error {
 	for _, ip := range ips {
 		if ip.Bits < 0 {
 			return k.deny("write "+ip.Addr.String()+"/LENGTH", "address %s has no prefix length, which an attachment that is "+
 				"spelled out needs", ip.Addr)
+		}
+		if why := unusable(ip.Addr); why != "" {
+			return k.deny("take an address that a host can have on a network", "address %s is %s", ip.Addr, why)
 		}
 		p, err := ip.Addr.Prefix(ip.Bits)
 		if err != nil || ip.Bits == 0 {
