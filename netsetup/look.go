@@ -71,7 +71,7 @@ func queryOf(a policy.Attachment) kernel.Query {
 		IfName:        a.IfName,
 		Parent:        n.Parent,
 		Bridge:        n.Bridge,
-		WantAddresses: n.IPAM != policy.IPAMNone || len(a.Publish)+len(a.DNAT) > 0,
+		WantAddresses: n.IPAM != policy.IPAMNone || len(a.Publish)+len(a.DNAT) > 0 || n.GatewayMode == policy.GatewayIsolated,
 		Publish:       a.Publish,
 		Local:         slices.Clone(a.DNAT),
 		Whole:         a.DNAT,

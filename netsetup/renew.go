@@ -83,11 +83,20 @@ func (s *Setup) renewFor(ctx context.Context, rec store.Record, use *sharing) er
 // The caller has the lock on what is shared alone. So the rules of a record change only while nobody undoes any; whoever
 // writes a record that he has read before takes over the rules that it has by now, see [withRules].
 func (s *Setup) agree(ctx context.Context, records []store.Record) error {
-	said := map[string]plan.Rules{}
-	for _, rules := range rulesOf(records[len(records)-1:]) {
+	last := records[len(records)-1]
+	said := map[string]saying{}
+	for _, rules := range rulesOf([]store.Record{last}) {
 		for _, r := range rules.Of {
 			if r.Gate != plan.Open {
-				said[r.Bridge] = r
+				said[r.Bridge] = saying{rules: r}
+			}
+		}
+	}
+	for _, step := range last.Steps {
+		if b, ok := step.(plan.EnsureBridge); ok && !b.AsIs {
+			if of, ok := said[b.Name]; ok {
+				of.bridge = &b
+				said[b.Name] = of
 			}
 		}
 	}
@@ -119,42 +128,70 @@ func (s *Setup) agree(ctx context.Context, records []store.Record) error {
 	})
 }
 
+// saying is what a record says of a bridge.
+type saying struct {
+	rules plan.Rules
+	// bridge is nil where the record only uses the bridge that it finds.
+	bridge *plan.EnsureBridge
+}
+
 // following are steps that say of each bridge as a whole what others have said, and whether that is something new.
-func following(steps plan.Steps, said map[string]plan.Rules) (list plan.Steps, changed bool) {
+func following(steps plan.Steps, said map[string]saying) (list plan.Steps, changed bool) {
 	list = slices.Clone(steps)
 	for i, step := range steps {
-		rules, ok := step.(plan.AddRules)
-		if !ok {
-			continue
-		}
-		rules.Of = slices.Clone(rules.Of)
-		for j, r := range rules.Of {
-			other, ok := said[r.Bridge]
-			if !ok || r.Gate == plan.Open {
+		switch st := step.(type) {
+		case plan.AddRules:
+			st.Of = slices.Clone(st.Of)
+			for j, r := range st.Of {
+				other, ok := said[r.Bridge]
+				if !ok || r.Gate == plan.Open {
+					continue
+				}
+				o := other.rules
+				changed = changed || r.Gate != o.Gate || r.ICC != o.ICC || r.Isolate != o.Isolate
+				st.Of[j].Gate, st.Of[j].ICC, st.Of[j].Isolate = o.Gate, o.ICC, o.Isolate
+			}
+			list[i] = st
+		case plan.EnsureBridge:
+			o := said[st.Name].bridge
+			if o == nil || st.AsIs {
 				continue
 			}
-			changed = changed || r.Gate != other.Gate || r.ICC != other.ICC || r.Isolate != other.Isolate
-			rules.Of[j].Gate, rules.Of[j].ICC, rules.Of[j].Isolate = other.Gate, other.ICC, other.Isolate
+			changed = changed || st.Forward != o.Forward || !slices.Equal(st.Addresses, o.Addresses) ||
+				!slices.Equal(st.Without, o.Without)
+			st.Addresses, st.Without, st.Forward = o.Addresses, o.Without, o.Forward
+			list[i] = st
+		default:
 		}
-		list[i] = rules
 	}
 	return list, changed
 }
 
-// withRules are steps with the rules that the record has by now, see [Setup.agree].
+// withRules are steps with what the record says of bridges by now, see [Setup.agree].
 func withRules(steps, now plan.Steps) plan.Steps {
 	list := slices.Clone(steps)
 	for i, step := range list {
-		if _, ok := step.(plan.AddRules); !ok {
-			continue
-		}
 		for _, stored := range now {
-			if _, ok := stored.(plan.AddRules); ok {
+			if sameShare(step, stored) {
 				list[i] = stored
 			}
 		}
 	}
 	return list
+}
+
+// sameShare is true for two versions of a record's rules, or of its word on one bridge.
+func sameShare(a, b plan.Step) bool {
+	switch a := a.(type) {
+	case plan.AddRules:
+		_, ok := b.(plan.AddRules)
+		return ok
+	case plan.EnsureBridge:
+		b, ok := b.(plan.EnsureBridge)
+		return ok && a.Name == b.Name
+	default:
+		return false
+	}
 }
 
 // addRules adds the rules of one record to what is there.

@@ -98,6 +98,11 @@ func bridgeDrift(link kernel.State, b plan.EnsureBridge) []string {
 			drift = append(drift, fmt.Sprintf("address %s of bridge %s is gone", a, b.Name))
 		}
 	}
+	for _, a := range b.Without {
+		if slices.Contains(link.Addresses, a) {
+			drift = append(drift, fmt.Sprintf("bridge %s of an isolated network has the address %s", b.Name, a))
+		}
+	}
 	if b.Localnet && !link.Localnet {
 		drift = append(drift, fmt.Sprintf("bridge %s does not take what the host sends from 127.0.0.0/8 (route_localnet)", b.Name))
 	}

@@ -127,6 +127,12 @@ func (h *Host) finishBridge(b State, s plan.EnsureBridge, settings []nl.NetlinkR
 			return addressFailed(err, a, "bridge "+s.Name)
 		}
 	}
+	for _, a := range s.Without {
+		err := h.conn.change(unix.RTM_DELADDR, 0, addressParts(b.Index, a)...)
+		if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) && !errors.Is(err, unix.EAFNOSUPPORT) {
+			return failed(err, "remove address %s from bridge %s", a, s.Name)
+		}
+	}
 	return h.setForwarding(b, s)
 }
 

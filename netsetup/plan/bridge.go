@@ -55,9 +55,23 @@ func bridgeOf(l link) EnsureBridge {
 		if sub.Gateway.IsValid() && l.Network.GatewayMode != policy.GatewayIsolated {
 			s.Addresses = append(s.Addresses, netip.PrefixFrom(sub.Gateway, sub.Prefix.Bits()))
 		}
+		if l.Network.GatewayMode == policy.GatewayIsolated && l.Network.Name != "" && l.uplink.Group == Group {
+			s.Without = append(s.Without, addressesIn(l.uplink, sub.Prefix)...)
+		}
 	}
 	s.Forward = len(s.Addresses) > 0 && !l.Network.Internal
 	return s
+}
+
+// addressesIn are those of a link that are in a subnet: what a bridge has of a time when its network was not isolated.
+func addressesIn(uplink Link, subnet netip.Prefix) []netip.Prefix {
+	var all []netip.Prefix
+	for _, a := range uplink.Addresses {
+		if subnet.Contains(a) {
+			all = append(all, netip.PrefixFrom(a, subnet.Bits()))
+		}
+	}
+	return all
 }
 
 func vethOf(l link) AddVeth {

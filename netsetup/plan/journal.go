@@ -182,6 +182,7 @@ func (s *EnsureBridge) fields(c *Codec) {
 	c.MAC(&s.MAC)
 	c.Int(&s.MTU)
 	List(c, &s.Addresses, (*Codec).Prefix)
+	List(c, &s.Without, (*Codec).Prefix)
 	c.Flag(&s.AsIs)
 	c.Flag(&s.Forward)
 	c.Flag(&s.Localnet)

@@ -34,6 +34,8 @@ type (
 		MTU  int
 		// Addresses are the gateways that the host holds on it.
 		Addresses []netip.Prefix
+		// Without are addresses that are taken from it, where it is lanhook's: gateways of a network that has become isolated.
+		Without []netip.Prefix
 		// AsIs leaves a bridge that is there as it is, even with our mark: an attachment that a container spelled out
 		// changes nothing for others.
 		AsIs bool

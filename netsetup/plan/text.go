@@ -36,6 +36,9 @@ func (s EnsureBridge) String() string {
 	for _, a := range s.Addresses {
 		l.addf("address %s", a)
 	}
+	for _, a := range s.Without {
+		l.addf("without address %s", a)
+	}
 	l.addIf(s.Forward, "forward")
 	l.addIf(s.Localnet, "route_localnet")
 	l.addIf(s.Filtered, "filtered")

@@ -166,6 +166,7 @@ func TestPolicyCloses(t *testing.T) {
 	one.attach(t, "network=apps", "publish=8080:80")
 	for _, c := range []struct{ option, gate string }{
 		{"internal = true", "closed"}, {`gateway-mode = "routed"`, "to_routed"}, {"icc = false", "to_nat"},
+		{`gateway-mode = "isolated"`, "closed"}, {"", "to_nat"}, {`gateway-mode = "isolated"`, "closed"},
 	} {
 		w.usePolicy(t, appsWith(c.option))
 		two.attach(t, "network=apps")
@@ -177,6 +178,9 @@ func TestPolicyCloses(t *testing.T) {
 			w.well(t)
 			if got := w.nft(t, "list map inet lanhook to"); !strings.Contains(got, "goto "+c.gate) {
 				t.Errorf("%s: when %s, the gate is not %s:\n%s", c.option, when, c.gate, got)
+			}
+			if got := global(w.hostLink(t, "lh-apps").Addresses); (len(got) == 0) != strings.Contains(c.option, "isolated") {
+				t.Errorf("BR-38 %s: when %s, the bridge has the addresses %v", c.option, when, got)
 			}
 			w.flush(t)
 			if _, err := w.setup.Repair(t.Context()); err != nil {
