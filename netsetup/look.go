@@ -75,13 +75,7 @@ func queryOf(a policy.Attachment) kernel.Query {
 		Publish:       a.Publish,
 		Local:         slices.Clone(a.DNAT),
 		Whole:         a.DNAT,
-	}
-	if n.Driver == policy.Bridge && n.GatewayMode != policy.GatewayIsolated {
-		for _, sub := range n.Subnets {
-			if sub.Gateway.IsValid() {
-				q.Gateways = append(q.Gateways, sub.Gateway)
-			}
-		}
+		Gateways:      gatewaysOf(n),
 	}
 	if n.Driver != policy.Bridge || !n.Firewall || n.Closed() {
 		return q
@@ -107,6 +101,20 @@ func queryOf(a policy.Attachment) kernel.Query {
 		}
 	}
 	return q
+}
+
+// gatewaysOf are the addresses that the host has on a network's bridge.
+func gatewaysOf(n *policy.Network) []netip.Addr {
+	if n.Driver != policy.Bridge || n.GatewayMode == policy.GatewayIsolated {
+		return nil
+	}
+	var all []netip.Addr
+	for _, sub := range n.Subnets {
+		if sub.Gateway.IsValid() {
+			all = append(all, sub.Gateway)
+		}
+	}
+	return all
 }
 
 // Anywhere says whether IPv4 packets for a network's containers come in by any link of the host, even without a port that

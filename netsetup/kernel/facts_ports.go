@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -41,16 +42,15 @@ func (h *Host) publishFacts(facts *plan.Facts, queries []Query) error {
 	}
 	links, err := h.localFacts(facts, addresses)
 	if err == nil {
-		err = h.wayFacts(facts, queries)
+		err = errors.Join(h.wayFacts(facts, queries), h.wholeFacts(facts, queries))
 	}
 	if err == nil && publish {
 		facts.Ephemeral, facts.Reserved, err = h.ephemeral()
 	}
 	if err == nil && len(sockets) > 0 {
-		facts.Listeners, err = h.listeners(sockets)
-	}
-	if err == nil {
-		err = h.wholeFacts(facts, queries)
+		var taken []plan.Listener
+		taken, err = h.listeners(sockets)
+		facts.Listeners = append(facts.Listeners, taken...)
 	}
 	if err == nil && anywhere {
 		var more []int

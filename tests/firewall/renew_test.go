@@ -267,8 +267,7 @@ func TestOwner(t *testing.T) {
 	for what, err := range map[string]error{"add": c.Add(everything()[1]), "renew": c.Renew(everything()), "release": c.Release()} {
 		var e *firewall.Error
 		if what == "add" {
-			var stale *firewall.StaleError
-			if errors.As(err, &stale) {
+			if _, stale := errors.AsType[*firewall.StaleError](err); stale {
 				continue // The kernel looks for sets before it looks whose the table is.
 			}
 		}

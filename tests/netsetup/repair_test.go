@@ -165,8 +165,12 @@ func TestPolicyCloses(t *testing.T) {
 	one, two, three := w.box(t, "one"), w.box(t, "two"), w.box(t, "three")
 	one.attach(t, "network=apps", "publish=8080:80")
 	for _, c := range []struct{ option, gate string }{
-		{"internal = true", "closed"}, {`gateway-mode = "routed"`, "to_routed"}, {"icc = false", "to_nat"},
-		{`gateway-mode = "isolated"`, "closed"}, {"", "to_nat"}, {`gateway-mode = "isolated"`, "closed"},
+		{"internal = true", "closed"},
+		{`gateway-mode = "routed"`, "to_routed"},
+		{"icc = false", "to_nat"},
+		{`gateway-mode = "isolated"`, "closed"},
+		{"", "to_nat"},
+		{`gateway-mode = "isolated"`, "closed"},
 	} {
 		w.usePolicy(t, appsWith(c.option))
 		two.attach(t, "network=apps")
