@@ -320,6 +320,9 @@ func askOnce(peer syscall.Sockaddr, word byte) error {
 	}
 	var answer [2]byte
 	n, err := syscall.Read(fd, answer[:])
+	for errors.Is(err, syscall.EINTR) { // Go's scheduler sends signals.
+		n, err = syscall.Read(fd, answer[:])
+	}
 	if err != nil {
 		return err
 	}
