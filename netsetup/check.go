@@ -32,8 +32,14 @@ type Checked struct {
 // firewall's rules, it lists once.
 func (s *Setup) Check(ctx context.Context, records []store.Record) (Checked, error) {
 	c := Checked{Of: make([][]Drift, len(records))}
-	var err error
+	all, err := s.ruled(ctx)
+	if err != nil {
+		return Checked{}, err
+	}
+	said := newestWords(all)
 	for i, rec := range records {
+		// An older record may say of a bridge what an earlier policy made of it.
+		rec.Steps, _ = following(rec.Steps, said)
 		if c.Of[i], err = s.check(ctx, rec); err != nil {
 			return Checked{}, err
 		}

@@ -77,29 +77,14 @@ func (s *Setup) renewFor(ctx context.Context, rec store.Record, use *sharing) er
 	return s.Host.RenewRules(rulesOf(records))
 }
 
-// agree has all records say of a bridge what the last one says: the policy has changed since they were written. When the
-// last one's container ends, its network stays what it is by then; one that is closed must not open again.
+// agree has all records say of a bridge what the newest one says: the policy has changed since they were written. When the
+// newest one's container ends, its network stays what it is by then; one that is closed must not open again. The records
+// come in the order of [Setup.ruled].
 //
 // The caller has the lock on what is shared alone. So the rules of a record change only while nobody undoes any; whoever
 // writes a record that he has read before takes over the rules that it has by now, see [withRules].
 func (s *Setup) agree(ctx context.Context, records []store.Record) error {
-	last := records[len(records)-1]
-	said := map[string]saying{}
-	for _, rules := range rulesOf([]store.Record{last}) {
-		for _, r := range rules.Of {
-			if r.Gate != plan.Open {
-				said[r.Bridge] = saying{rules: r}
-			}
-		}
-	}
-	for _, step := range last.Steps {
-		if b, ok := step.(plan.EnsureBridge); ok && !b.AsIs {
-			if of, ok := said[b.Name]; ok {
-				of.bridge = &b
-				said[b.Name] = of
-			}
-		}
-	}
+	said := newestWords(records)
 	var differ []store.Ref
 	for i, rec := range records {
 		if steps, changed := following(rec.Steps, said); changed {
@@ -131,8 +116,31 @@ func (s *Setup) agree(ctx context.Context, records []store.Record) error {
 // saying is what a record says of a bridge.
 type saying struct {
 	rules plan.Rules
-	// bridge is nil where the record only uses the bridge that it finds.
+	// bridge is nil where all records only use the bridge that they find.
 	bridge *plan.EnsureBridge
+}
+
+// newestWords are what the last of some records that speak of a bridge say of it, by its name.
+func newestWords(records []store.Record) map[string]saying {
+	said := map[string]saying{}
+	for _, rec := range records {
+		for _, rules := range rulesOf([]store.Record{rec}) {
+			for _, r := range rules.Of {
+				if r.Gate != plan.Open {
+					said[r.Bridge] = saying{rules: r, bridge: said[r.Bridge].bridge}
+				}
+			}
+		}
+		for _, step := range rec.Steps {
+			if b, ok := step.(plan.EnsureBridge); ok && !b.AsIs {
+				if of, ok := said[b.Name]; ok {
+					of.bridge = &b
+					said[b.Name] = of
+				}
+			}
+		}
+	}
+	return said
 }
 
 // following are steps that say of each bridge as a whole what others have said, and whether that is something new.

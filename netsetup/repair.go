@@ -33,6 +33,9 @@ func (s *Setup) Repair(ctx context.Context) (Repaired, error) {
 	r := Repaired{Rules: []string{}, Links: []string{}, Settings: []string{}}
 	err := s.withoutOthers(ctx, func() error {
 		records, err := s.ruled(ctx)
+		if err == nil {
+			err = s.agree(ctx, records)
+		}
 		if err != nil {
 			return err
 		}

@@ -171,6 +171,8 @@ func TestPolicyCloses(t *testing.T) {
 		{`gateway-mode = "isolated"`, "closed"},
 		{"", "to_nat"},
 		{`gateway-mode = "isolated"`, "closed"},
+		{"internal = true", "closed"},
+		{`gateway-mode = "isolated"`, "closed"},
 	} {
 		w.usePolicy(t, appsWith(c.option))
 		two.attach(t, "network=apps")
