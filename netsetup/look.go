@@ -128,25 +128,16 @@ func Anywhere(n *policy.Network) bool {
 
 func isAll4(addr netip.Addr) bool { return addr == netip.IPv4Unspecified() }
 
-// lookAtPorts asks anew which ports are kept from the host's own connections, now that nobody takes one back: by whom
-// each is kept the records say, see [draft.ownReserved].
+// lookAtPorts asks which ports are kept from the host's own connections. An attach does so only once nobody takes one
+// back: by whom each is kept the records say, see [draft.ownReserved].
 func (s *Setup) lookAtPorts(ctx context.Context, d *draft) error {
-	for _, a := range d.attachments {
-		if len(a.Publish) == 0 {
-			continue
-		}
-		facts, err := s.Host.Facts(ctx, nil, []kernel.Query{anyPort()})
-		if err != nil {
-			return err
-		}
-		d.facts.Ephemeral, d.facts.Reserved = facts.Ephemeral, facts.Reserved
+	if !slices.ContainsFunc(d.attachments, func(a policy.Attachment) bool { return len(a.Publish) > 0 }) {
 		return nil
 	}
-	return nil
+	facts, err := s.Host.Facts(ctx, nil, []kernel.Query{{Ports: true}})
+	d.facts.Ephemeral, d.facts.Reserved = facts.Ephemeral, facts.Reserved
+	return err
 }
-
-// anyPort asks which ports the host chooses from for its own connections, and which it does not take.
-func anyPort() kernel.Query { return kernel.Query{Publish: []policy.Publish{{Count: 1}}} }
 
 func ready(attachments []policy.Attachment, facts plan.Facts) bool {
 	for _, a := range attachments {

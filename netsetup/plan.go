@@ -31,7 +31,10 @@ func (s *Setup) Plan(ctx context.Context, c Container) (plan.Plan, error) {
 		return plan.Plan{}, err
 	}
 	d := draft{Setup: s, container: c, ns: ns, attachments: attachments, facts: facts, dry: true, relooked: true}
-	if err := s.Store.View(ctx, d.record); err != nil {
+	if err = s.lookAtPorts(ctx, &d); err == nil {
+		err = s.Store.View(ctx, d.record)
+	}
+	if err != nil {
 		return plan.Plan{}, err
 	}
 	p := plan.Plan{Record: d.rec.ID, Interfaces: slices.Concat(d.shared, d.rec.Interfaces)}

@@ -210,7 +210,7 @@ func (s *Setup) reservedPorts(ctx context.Context, records []store.Record) (list
 	if !slices.ContainsFunc(records, func(r store.Record) bool { return len(reserved(r)) > 0 }) {
 		return nil, false, nil
 	}
-	facts, err := s.Host.Facts(ctx, nil, []kernel.Query{anyPort()})
+	facts, err := s.Host.Facts(ctx, nil, []kernel.Query{{Ports: true}})
 	return facts.Reserved, err == nil, err
 }
 

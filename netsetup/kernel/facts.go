@@ -30,9 +30,10 @@ type Query struct {
 	Bridge string
 	// WantAddresses asks for the host's addresses on the parent or bridge too.
 	WantAddresses bool
-	// Publish are the ports to be published: who has those that name a host port, whether the host has their addresses,
-	// and which ports it chooses from for its own connections.
+	// Publish are the ports to be published: who has those that name a host port, and whether the host has their addresses.
 	Publish []policy.Publish
+	// Ports asks which ports the host chooses from for its own connections, and which of them it does not take.
+	Ports bool
 	// Local are further addresses of which it is asked whether the host has them: for dnat and snat.
 	Local []netip.Addr
 	// Gateways are the addresses that the host is to have on the bridge: where there is no bridge yet, it is asked which other

@@ -21,30 +21,26 @@ func (h *Host) publishFacts(facts *plan.Facts, queries []Query) error {
 		addresses []netip.Addr
 		sockets   []socket
 		forwards  plan.Families
-		publish   bool
+		ports     bool
 		anywhere  bool
 	)
 	for _, q := range queries {
 		addresses = append(addresses, q.Local...)
 		forwards.V4, forwards.V6 = forwards.V4 || q.Forwards.V4, forwards.V6 || q.Forwards.V6
 		anywhere = anywhere || q.Forwards.V4 && q.Anywhere
+		ports = ports || q.Ports
 		for _, p := range q.Publish {
-			publish = true
 			if p.Addr.IsValid() && !p.Addr.IsUnspecified() {
 				addresses = append(addresses, p.Addr)
 			}
-			for i := range p.Count {
-				if p.Host != 0 {
-					sockets = append(sockets, socket{p.Protocol, p.Addr, p.Host + uint16(i)})
-				}
-			}
+			sockets = append(sockets, socketsOf(p)...)
 		}
 	}
 	links, err := h.localFacts(facts, addresses)
 	if err == nil {
 		err = errors.Join(h.wayFacts(facts, queries), h.wholeFacts(facts, queries))
 	}
-	if err == nil && publish {
+	if err == nil && ports {
 		facts.Ephemeral, facts.Reserved, err = h.ephemeral()
 	}
 	if err == nil && len(sockets) > 0 {
@@ -61,6 +57,17 @@ func (h *Host) publishFacts(facts *plan.Facts, queries []Query) error {
 		err = h.forwardingFacts(facts, forwards, links)
 	}
 	return err
+}
+
+// socketsOf are the sockets of the host that would have what is published, none where a free port is to be found yet.
+func socketsOf(p policy.Publish) []socket {
+	var all []socket
+	for i := range p.Count {
+		if p.Host != 0 {
+			all = append(all, socket{p.Protocol, p.Addr, p.Host + uint16(i)})
+		}
+	}
+	return all
 }
 
 // localFacts says which addresses the host has, and gives the links of those of IPv4: by them comes what is sent there.

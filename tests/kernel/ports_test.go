@@ -18,8 +18,6 @@ import (
 
 	"github.com/lanhook/lanhook/netsetup/kernel"
 	"github.com/lanhook/lanhook/netsetup/plan"
-	"github.com/lanhook/lanhook/policy"
-	"github.com/lanhook/lanhook/policy/request"
 	"github.com/lanhook/lanhook/tests/nettest"
 )
 
@@ -114,7 +112,7 @@ func TestManyReservedPorts(t *testing.T) {
 	if got := setting(t, n.Host, reserved); got != strings.Join(words, ",") {
 		t.Errorf("%d bytes, want %d: %.80s", len(got), len(strings.Join(words, ",")), got)
 	}
-	facts, err := h.Facts(t.Context(), nil, []kernel.Query{{Publish: []policy.Publish{{Count: 1}}}})
+	facts, err := h.Facts(t.Context(), nil, []kernel.Query{{Ports: true}})
 	if err != nil || len(facts.Reserved) != len(every) {
 		t.Errorf("%d ranges (%v), want %d", len(facts.Reserved), err, len(every))
 	}
@@ -190,9 +188,7 @@ func TestPortFacts(t *testing.T) {
 		nettest.WriteSysctl(t, reserved, "41000-41005,42000\n")
 	})
 	n.Host.Remember(t)
-	facts, err := h.Facts(t.Context(), nil, []kernel.Query{{Publish: []policy.Publish{{
-		Protocol: request.TCP, Addr: addr("0.0.0.0"), Count: 1,
-	}}}})
+	facts, err := h.Facts(t.Context(), nil, []kernel.Query{{Ports: true}})
 	if err != nil {
 		t.Fatal(err)
 	}
