@@ -6,8 +6,10 @@
 package policy
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"github.com/lanhook/lanhook/netsetup/ipam"
@@ -30,19 +32,55 @@ type Driver uint8
 const (
 	Macvlan Driver = iota + 1
 	Bridge
+	IPVLAN
+	// VLAN moves a VLAN sub-interface itself into the container.
+	VLAN
+	// HostDevice moves a device of the host into the container.
+	HostDevice
 )
 
-// Mode is a macvlan mode, as in ip-link(8). A bridge network has none.
+// Mode is a macvlan or ipvlan mode, as in ip-link(8). Networks of other drivers have none.
 type Mode uint8
 
-// The macvlan modes. ModeBridge is the default.
+// The modes: five of macvlan, of which ModeBridge is the default, and three of ipvlan, of which ModeL2 is.
 const (
 	ModeBridge Mode = iota + 1
 	ModePrivate
 	ModeVEPA
 	ModePassthru
 	ModeSource
+	ModeL2
+	ModeL3
+	ModeL3S
 )
+
+// Flag says which containers of an ipvlan parent reach each other, as in ip-link(8).
+type Flag uint8
+
+// The flags of ipvlan. FlagBridge is the default.
+const (
+	FlagBridge Flag = iota + 1
+	FlagPrivate
+	FlagVEPA
+)
+
+// VLANProtocol is the kind of a VLAN tag.
+type VLANProtocol uint8
+
+// The kinds of VLAN tags. Dot1Q is the default, but for the outer of two tags, which is Dot1AD.
+const (
+	// Dot1Q is a customer's tag, EtherType 0x8100 (IEEE 802.1Q).
+	Dot1Q VLANProtocol = iota + 1
+	// Dot1AD is a provider's tag, EtherType 0x88a8 (IEEE 802.1ad).
+	Dot1AD
+)
+
+// Tag is one VLAN tag.
+type Tag struct {
+	// ID is 1 to 4094.
+	ID       int
+	Protocol VLANProtocol
+}
 
 // MACPolicy says where the MAC address of an interface comes from when the container asks for none.
 type MACPolicy uint8
@@ -77,10 +115,30 @@ type Network struct {
 	Driver Driver
 	Mode   Mode
 	Parent Parent
+	// Flag is set for the driver ipvlan only.
+	Flag Flag
+	// VLAN are the tags of the parent's sub-interface on which the driver macvlan, ipvlan or vlan works, the outermost first, two
+	// at most; none for the parent itself.
+	VLAN []Tag
+	// Device is the device that the driver host-device moves.
+	Device Device
 	// ParentWait is how long an attach waits for the parent to appear and be up.
 	ParentWait time.Duration
 	// Bridge is the bridge's name, set for the driver bridge only.
 	Bridge string
+	// Uplink is the host's link that is a port of a bridge of lanhook's; no field of it is set for none. A name such as
+	// "eth0.50" is a sub-interface, which is made when it is missing.
+	Uplink Parent
+	// Access is the VLAN of a container's port on a bridge without a tag, 0 for none; Trunk are those with one, sorted, without
+	// overlap and without Access. With either of them the bridge filters VLANs.
+	Access int
+	Trunk  []VLANRange
+	// DefaultVLAN leaves VLAN 1 on ports and uplink, which the kernel gives them; only where the bridge filters VLANs.
+	DefaultVLAN bool
+	// VRF is the VRF that the bridge is a port of, "" for none. It has to be there.
+	VRF string
+	// SourceRouting answers by the interface that was asked, where a container has several.
+	SourceRouting bool
 	// MTU is in bytes; 0 means the parent's, or for a bridge that of the host's default route.
 	MTU      int
 	MAC      MACPolicy
@@ -134,6 +192,18 @@ type Parent struct {
 	AltName      string
 	DefaultRoute bool
 }
+
+// Device selects the host's device that is moved into the container. Exactly one field is set, none for other drivers.
+type Device struct {
+	Name string
+	// MAC is the permanent address where the device has one.
+	MAC net.HardwareAddr
+	// PCI is its address on that bus, such as "0000:03:00.0".
+	PCI string
+}
+
+// FiltersVLANs says whether the network's bridge filters VLANs.
+func (n *Network) FiltersVLANs() bool { return n.Access != 0 || len(n.Trunk) > 0 }
 
 // Subnet is one address range of a network.
 type Subnet struct {
@@ -248,6 +318,14 @@ type SpellOut struct {
 
 // VLANRange is a range of VLAN ids, both ends included.
 type VLANRange struct{ From, To int }
+
+// String is the range as it stands in the policy: "10", "20-29".
+func (r VLANRange) String() string {
+	if r.From == r.To {
+		return strconv.Itoa(r.From)
+	}
+	return fmt.Sprintf("%d-%d", r.From, r.To)
+}
 
 // Subject is who asks: what the engine or the kernel says of the container. Of its fields only Annotations can be
 // forged by whoever starts the container, and of those not the ones that an engine sets itself.

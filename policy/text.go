@@ -4,9 +4,17 @@ import "fmt"
 
 // The names are what stands in the policy and in records, by value. The zero value of each type is "".
 
-func driverNames() []string { return []string{"", "macvlan", "bridge"} }
+func driverNames() []string {
+	return []string{"", "macvlan", "bridge", "ipvlan", "vlan", "host-device"}
+}
 
-func modeNames() []string { return []string{"", "bridge", "private", "vepa", "passthru", "source"} }
+func modeNames() []string {
+	return []string{"", "bridge", "private", "vepa", "passthru", "source", "l2", "l3", "l3s"}
+}
+
+func flagNames() []string { return []string{"", "bridge", "private", "vepa"} }
+
+func vlanProtocolNames() []string { return []string{"", "802.1q", "802.1ad"} }
 
 func macPolicyNames() []string { return []string{"", "stable", "random", "from-ip"} }
 
@@ -34,7 +42,7 @@ func textOf[T enum](kind string, names []string, v T) ([]byte, error) {
 func fromText[T enum](kind string, names []string, text []byte, v *T) error {
 	for i, name := range names {
 		if name == string(text) {
-			*v = T(i) // #nosec G115 -- the lists above have at most six names
+			*v = T(i) // #nosec G115 -- the lists above have at most nine names
 			return nil
 		}
 	}
@@ -90,4 +98,26 @@ func (g GatewayMode) MarshalText() ([]byte, error) {
 // UnmarshalText reads what [GatewayMode.MarshalText] writes.
 func (g *GatewayMode) UnmarshalText(text []byte) error {
 	return fromText("gateway mode", gatewayModeNames(), text, g)
+}
+
+// String is the flag's name in the policy and in ip-link(8).
+func (f Flag) String() string { return nameOf(flagNames(), f) }
+
+// MarshalText writes the flag's name, "" for the zero value. The error is that there is no such flag.
+func (f Flag) MarshalText() ([]byte, error) { return textOf("flag", flagNames(), f) }
+
+// UnmarshalText reads what [Flag.MarshalText] writes.
+func (f *Flag) UnmarshalText(text []byte) error { return fromText("flag", flagNames(), text, f) }
+
+// String is the name in the policy and in ip-link(8).
+func (v VLANProtocol) String() string { return nameOf(vlanProtocolNames(), v) }
+
+// MarshalText writes the name, "" for the zero value. The error is that there is no such protocol.
+func (v VLANProtocol) MarshalText() ([]byte, error) {
+	return textOf("vlan protocol", vlanProtocolNames(), v)
+}
+
+// UnmarshalText reads what [VLANProtocol.MarshalText] writes.
+func (v *VLANProtocol) UnmarshalText(text []byte) error {
+	return fromText("vlan protocol", vlanProtocolNames(), text, v)
 }

@@ -125,6 +125,9 @@ func (m *model) Apply(_ context.Context, step plan.Step) error {
 	case plan.ReleaseBridge:
 		return m.releaseBridge(s)
 	}
+	if done, err := m.applyLink(step); done {
+		return err
+	}
 	return m.applyRules(step)
 }
 

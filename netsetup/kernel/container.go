@@ -131,7 +131,7 @@ func (k *Kernel) delLink(s plan.DelLink) error {
 
 func (c *conn) removeOurs(id nsid, s plan.DelLink) error {
 	link, ok, err := c.linkIn(id, by{name: s.Name})
-	ours := ok && link.Kind == s.Kind && link.MAC.String() == s.MAC.String()
+	ours := ok && link.Kind == s.Kind && (s.MAC == nil || link.MAC.String() == s.MAC.String())
 	if err == nil && !ours && s.IfName != "" {
 		link, ok, err = c.linkIn(id, by{name: s.IfName})
 		ours = ok && link.Kind == s.Kind && link.Alias == s.Alias

@@ -28,6 +28,12 @@ type Query struct {
 	Parent policy.Parent
 	// Bridge is the name of the network's bridge, "" for none.
 	Bridge string
+	// VLAN are the tags of the parent's sub-interface that is wanted, see [policy.Network].
+	VLAN []policy.Tag
+	// Uplink selects the link that is to be a port of Bridge, no field of it is set for none.
+	Uplink policy.Parent
+	// Device selects the device of the driver host-device.
+	Device policy.Device
 	// WantAddresses asks for the host's addresses on the parent or bridge too.
 	WantAddresses bool
 	// Publish are the ports to be published: who has those that name a host port, and whether the host has their addresses.

@@ -80,6 +80,26 @@ func (k *Kernel) Apply(ctx context.Context, step plan.Step) error {
 		return k.addGuard(s)
 	case plan.ReservePorts:
 		return k.host.reservePorts(ctx, s)
+	case plan.AddRouteRule:
+		return k.addRouteRule(s)
+	default:
+		return k.link(ctx, step)
+	}
+}
+
+// link carries out a step about links of other kinds than macvlan and bridge.
+func (k *Kernel) link(ctx context.Context, step plan.Step) error {
+	switch s := step.(type) {
+	case plan.AddIPVLAN:
+		return k.addIPVLAN(ctx, s)
+	case plan.EnsureVLAN:
+		return k.host.ensureVLAN(s)
+	case plan.AddVLAN:
+		return k.addVLAN(ctx, s)
+	case plan.MoveLink:
+		return k.moveLink(ctx, s)
+	case plan.EnsureUplink:
+		return k.host.ensureUplink(s)
 	default:
 		return k.undo(ctx, step)
 	}
@@ -102,6 +122,14 @@ func (k *Kernel) undo(ctx context.Context, step plan.Step) error {
 		return k.host.releasePorts(ctx, s)
 	case plan.DelGuard:
 		return k.delGuard(s)
+	case plan.DelRouteRule:
+		return k.delRouteRule(s)
+	case plan.ReleaseVLAN:
+		return k.host.releaseVLAN(s)
+	case plan.ReleaseUplink:
+		return k.host.releaseUplink(s)
+	case plan.ReturnLink:
+		return k.returnLink(ctx, s)
 	default:
 		return fmt.Errorf("carry out step %q: there is no such kind of step", step)
 	}

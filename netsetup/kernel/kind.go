@@ -15,6 +15,8 @@ const (
 	kindBridge  = "bridge"
 	kindMacvlan = "macvlan"
 	kindVeth    = "veth"
+	kindIPVLAN  = "ipvlan"
+	kindVLAN    = "vlan"
 )
 
 // kernelMode is a mode in the kernel's numbers, 0 for one that is none.

@@ -60,7 +60,7 @@ func Build(in Input) (Plan, error) {
 		routes, elsewhere = append(routes, own...), append(elsewhere, other...)
 		p.Interfaces = append(p.Interfaces, l.result(o))
 	}
-	p.Steps = slices.Concat(bridges(all), reserve(in, all), links, entries(in, all, o), forwarding(in.Facts, all),
+	p.Steps = slices.Concat(subs(all), bridges(all), uplinks(in.Facts, all), reserve(in, all), links, entries(in, all, o), forwarding(in.Facts, all),
 		settings, routes, elsewhere)
 	return p, nil
 }
@@ -70,6 +70,8 @@ type link struct {
 	policy.Attachment
 	choice Choice
 	uplink Link
+	// device is set for the driver host-device only.
+	device FoundDevice
 	// exists is false for a bridge that is not there yet.
 	exists bool
 	// own is the name under which lanhook makes the link, before the container's end gets the name asked for.
@@ -90,6 +92,7 @@ func newLink(in Input, i int) link {
 		Attachment: a,
 		choice:     in.Choices[i],
 		uplink:     uplink,
+		device:     in.Facts.Device[a.IfName],
 		exists:     exists,
 		own:        ownName(in.Record, i),
 		mtu:        mtu(in, i),
@@ -138,9 +141,18 @@ func bridgeMTU(in Input, i int) int {
 	return defaultMTU
 }
 
+// add is the step that gives the container its link.
 func (l link) add() Step {
-	if l.Network.Driver == policy.Bridge {
+	switch l.Network.Driver {
+	case policy.Bridge:
 		return vethOf(l)
+	case policy.IPVLAN:
+		return ipvlanOf(l)
+	case policy.VLAN:
+		return vlanOf(l)
+	case policy.HostDevice:
+		return moveOf(l)
+	case policy.Macvlan:
 	}
 	return macvlanOf(l)
 }

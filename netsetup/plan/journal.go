@@ -36,6 +36,16 @@ const (
 	releaseRules
 	releasePorts
 	delGuard
+	addIPVLAN
+	ensureVLAN
+	addVLAN
+	moveLink
+	ensureUplink
+	addRouteRule
+	releaseVLAN
+	returnLink
+	releaseUplink
+	delRouteRule
 )
 
 func kindOf(s Step) uint64 {
@@ -79,7 +89,7 @@ func kindOf(s Step) uint64 {
 	case DelGuard:
 		return delGuard
 	}
-	return noStep
+	return linkKindOf(s)
 }
 
 // MarshalBinary writes the steps as a record has them. The error is that one of them is none, or has a value that no
@@ -135,7 +145,7 @@ func (c *Codec) step(v *Step) {
 	case addGuard:
 		visit[AddGuard](c, v)
 	default:
-		c.undoing(kind, v)
+		c.linking(kind, v)
 	}
 }
 
@@ -187,6 +197,8 @@ func (s *EnsureBridge) fields(c *Codec) {
 	c.Flag(&s.Forward)
 	c.Flag(&s.Localnet)
 	c.Flag(&s.Filtered)
+	c.Flag(&s.VLANs)
+	c.Text(&s.VRF)
 }
 
 func (s *AddVeth) fields(c *Codec) {
@@ -196,6 +208,7 @@ func (s *AddVeth) fields(c *Codec) {
 	c.Flag(&s.Hairpin)
 	c.Flag(&s.Isolated)
 	c.Int(&s.MTU)
+	c.portVLANs(&s.VLANs)
 	c.Text(&s.Peer)
 	c.MAC(&s.PeerMAC)
 	c.Int(&s.PeerMTU)
@@ -255,6 +268,7 @@ func (s *DelRoute) fields(c *Codec) { c.route(&s.Route) }
 func (s *ReleaseBridge) fields(c *Codec) {
 	c.Text(&s.Name)
 	c.Flag(&s.Filtered)
+	c.Text(&s.Uplink)
 }
 
 func (s *EnsureForwarding) fields(c *Codec) {

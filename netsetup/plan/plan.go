@@ -32,14 +32,38 @@ type Link struct {
 	Group uint32 `json:"group,omitempty"`
 	// Addresses are the host's own on this link.
 	Addresses []netip.Addr `json:"addresses,omitempty"`
+	// Base is the link below all VLAN tags, "" for this one itself; Tags are those from there to this one, the outermost first.
+	Base string       `json:"base,omitempty"`
+	Tags []policy.Tag `json:"tags,omitempty"`
+	// Subs are the sub-interfaces from Base up to this one that are lanhook's or are missing, the lowest first. With a missing
+	// one, Index is 0, and MTU, MAC and Up are those that it will have.
+	Subs []Sub `json:"subs,omitempty"`
+	// BondMode is a bond's mode by its number (linux/if_bonding.h), -1 for what is no bond.
+	BondMode int `json:"bond_mode"`
+	// FiltersVLANs is true for a bridge that filters VLANs.
+	FiltersVLANs bool `json:"filters_vlans,omitempty"`
 	// Localnet is true when what is sent from 127.0.0.0/8 may leave by it (route_localnet).
 	Localnet bool `json:"localnet,omitempty"`
+}
+
+// Sub is a VLAN sub-interface of the host.
+type Sub struct {
+	Name   string     `json:"name"`
+	Parent string     `json:"parent"`
+	Tag    policy.Tag `json:"tag"`
 }
 
 // Facts are what the kernel says before a plan is made, by interface name of the attachment.
 type Facts struct {
 	// Uplink is the parent of a macvlan or the existing bridge; no entry where there is none.
 	Uplink map[string]Link `json:"uplink,omitempty"`
+	// Device is the host's device of an attachment of the driver host-device; no entry where there is none.
+	Device map[string]FoundDevice `json:"device,omitempty"`
+	// PortUplink is the link that a bridge network has as its uplink; no entry where there is none.
+	PortUplink map[string]Link `json:"port_uplink,omitempty"`
+	// Users are containers that have a child of the other of macvlan and ipvlan, or of ipvlan in another mode, on the parent of
+	// an attachment: in words, for the message.
+	Users map[string]string `json:"users,omitempty"`
 	// Taken are the names asked for that the container has already.
 	Taken map[string]bool `json:"taken,omitempty"`
 	// DefaultMTU is that of the link with the host's default route, 0 without one.
@@ -70,6 +94,15 @@ type Facts struct {
 	// NotForwarding6 is true when the host does not forward IPv6. Asked for only where a bridge network has a way out.
 	NotForwarding  []string `json:"not_forwarding,omitempty"`
 	NotForwarding6 bool     `json:"not_forwarding6,omitempty"`
+}
+
+// FoundDevice is a device of the host that is to be moved.
+type FoundDevice struct {
+	Device
+	// Link is what is known of it as a link.
+	Link Link `json:"link"`
+	// Bound are reasons why the host needs it, in words: "the host's default route", "a port of bridge br0".
+	Bound []string `json:"bound,omitempty"`
 }
 
 // Ports is a range of port numbers, both ends included.

@@ -46,6 +46,11 @@ type (
 		Localnet bool
 		// Filtered says that rules keep the bridge apart, see [Rules].
 		Filtered bool
+		// VLANs says that the bridge filters VLANs (vlan_filtering). One of lanhook's gives its ports no VLAN by itself
+		// (vlan_default_pvid 0). One that is there without our mark is not switched over.
+		VLANs bool
+		// VRF is the VRF that a bridge of lanhook's is a port of, "" for none.
+		VRF string
 	}
 
 	// EnsureForwarding turns on forwarding on links by which answers come in, and for IPv6 as a whole, since the kernel
@@ -66,7 +71,9 @@ type (
 		// Isolated keeps the port from reaching other isolated ports of the bridge (IFLA_BRPORT_ISOLATED).
 		Isolated bool
 		// MTU is the host end's: the bridge's own, since the kernel lowers a bridge to its smallest port.
-		MTU     int
+		MTU int
+		// VLANs are those of the port, for a bridge that filters them. No other VLAN is left on it.
+		VLANs   PortVLANs
 		Peer    string
 		PeerMAC MAC
 		PeerMTU int
@@ -180,6 +187,8 @@ type (
 		Name string
 		// Filtered says that there are rules for it.
 		Filtered bool
+		// Uplink is a port that does not count, "" for none: it becomes free with the bridge.
+		Uplink string
 	}
 
 	// DelRules takes back what AddRules added, and forgets the connections that went by it.
@@ -260,23 +269,3 @@ const (
 	// Closed lets nothing pass.
 	Closed
 )
-
-func (EnsureBridge) step()     {}
-func (AddVeth) step()          {}
-func (AddMacvlan) step()       {}
-func (SetSysctls) step()       {}
-func (AddAddress) step()       {}
-func (SetLink) step()          {}
-func (AddRoute) step()         {}
-func (DelLink) step()          {}
-func (DelRoute) step()         {}
-func (ReleaseBridge) step()    {}
-func (EnsureForwarding) step() {}
-func (AddRules) step()         {}
-func (ReservePorts) step()     {}
-func (SetRate) step()          {}
-func (AddGuard) step()         {}
-func (DelRules) step()         {}
-func (ReleaseRules) step()     {}
-func (ReleasePorts) step()     {}
-func (DelGuard) step()         {}

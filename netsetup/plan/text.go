@@ -42,6 +42,8 @@ func (s EnsureBridge) String() string {
 	l.addIf(s.Forward, "forward")
 	l.addIf(s.Localnet, "route_localnet")
 	l.addIf(s.Filtered, "filtered")
+	l.addIf(s.VLANs, "vlan_filtering")
+	l.addIf(s.VRF != "", "vrf %s", s.VRF)
 	l.addIf(s.AsIs, "as it is if there")
 	return l.String()
 }
@@ -51,6 +53,7 @@ func (s AddVeth) String() string {
 	l.addf("host: add veth %s mac %s mtu %d master %s", s.Name, s.MAC, s.MTU, s.Bridge)
 	l.addIf(s.Hairpin, "hairpin")
 	l.addIf(s.Isolated, "isolated")
+	l.addIf(!s.VLANs.None(), "%s", s.VLANs)
 	l.addf("up, peer in container %s mac %s mtu %d", s.Peer, s.PeerMAC, s.PeerMTU)
 	return l.String()
 }
@@ -112,5 +115,6 @@ func (s ReleaseBridge) String() string {
 	var l line
 	l.addf("host: delete bridge %s if ours and unused", s.Name)
 	l.addIf(s.Filtered, "with its rules")
+	l.addIf(s.Uplink != "", "besides its uplink %s", s.Uplink)
 	return l.String()
 }

@@ -14,17 +14,27 @@ func Undo(steps Steps) Steps {
 		switch s := step.(type) {
 		case EnsureBridge:
 			// A bridge that was left as it was may have rules that others had made for it.
-			shared = append(shared, ReleaseBridge{Name: s.Name, Filtered: s.Filtered || s.AsIs})
+			shared = append(shared, ReleaseBridge{
+				Name: s.Name, Filtered: s.Filtered || s.AsIs, Uplink: uplinkOf(steps, s.Name),
+			})
+		case EnsureVLAN:
+			shared = append(shared, ReleaseVLAN(s))
+		case EnsureUplink:
+			shared = append(shared, ReleaseUplink{Bridge: s.Bridge, Link: s.Link, VLANs: s.VLANs})
 		case ReservePorts:
 			shared = append(shared, ReleasePorts(s))
 		case AddVeth:
 			links = append(links, DelLink{Side: Host, Name: s.Name, Kind: "veth", MAC: s.MAC})
 		case AddMacvlan:
-			del := DelLink{Side: Container, Name: s.Name, Index: s.Index, Kind: "macvlan", MAC: s.MAC}
-			if set, ok := linkOf(steps, s.Name); ok {
-				del.IfName, del.Alias = set.Name, set.Alias
-			}
-			links = append(links, del)
+			links = append(links, delOf(steps, DelLink{Name: s.Name, Index: s.Index, Kind: "macvlan", MAC: s.MAC}))
+		case AddIPVLAN:
+			links = append(links, delOf(steps, DelLink{Name: s.Name, Index: s.Index, Kind: "ipvlan"}))
+		case AddVLAN:
+			links = append(links, delOf(steps, DelLink{Name: s.Name, Index: s.Index, Kind: "vlan", MAC: s.MAC}))
+		case MoveLink:
+			links = append(links, ReturnLink{Name: s.Name, Index: s.Index, Device: s.Device})
+		case AddRouteRule:
+			routes = append(routes, DelRouteRule(s))
 		case AddRoute:
 			if s.If == "" {
 				routes = append(routes, DelRoute{Route: s.Route})
@@ -34,10 +44,30 @@ func Undo(steps Steps) Steps {
 		case AddGuard:
 			rules = append(rules, DelGuard{Table: s.Table})
 		case SetSysctls, AddAddress, SetLink, SetRate, EnsureForwarding,
-			DelLink, DelRoute, ReleaseBridge, DelRules, ReleaseRules, ReleasePorts, DelGuard:
+			DelLink, DelRoute, ReleaseBridge, DelRules, ReleaseRules, ReleasePorts, DelGuard,
+			ReleaseVLAN, ReturnLink, ReleaseUplink, DelRouteRule:
 		}
 	}
 	return slices.Concat(routes, links, rules, shared)
+}
+
+// delOf completes what deletes a link of the container with the name and alias that steps give it.
+func delOf(steps Steps, del DelLink) DelLink {
+	del.Side = Container
+	if set, ok := linkOf(steps, del.Name); ok {
+		del.IfName, del.Alias = set.Name, set.Alias
+	}
+	return del
+}
+
+// uplinkOf is the uplink of a bridge, "" for none.
+func uplinkOf(steps Steps, bridge string) string {
+	for _, step := range steps {
+		if s, ok := step.(EnsureUplink); ok && s.Bridge == bridge {
+			return s.Link
+		}
+	}
+	return ""
 }
 
 // linkOf finds the step that gives the link called own its name.
@@ -53,12 +83,27 @@ func linkOf(steps Steps, own string) (SetLink, bool) {
 // WithIndexes is the journal of steps that are done, with the index of each link that lives in the container.
 func WithIndexes(steps Steps, index func(ifName string) int) Steps {
 	done := slices.Clone(steps)
+	indexOf := func(own string) int {
+		if set, ok := linkOf(steps, own); ok {
+			return index(set.Name)
+		}
+		return 0
+	}
 	for i, step := range done {
-		if s, ok := step.(AddMacvlan); ok {
-			if set, ok := linkOf(steps, s.Name); ok {
-				s.Index = index(set.Name)
-				done[i] = s
-			}
+		switch s := step.(type) {
+		case AddMacvlan:
+			s.Index = indexOf(s.Name)
+			done[i] = s
+		case AddIPVLAN:
+			s.Index = indexOf(s.Name)
+			done[i] = s
+		case AddVLAN:
+			s.Index = indexOf(s.Name)
+			done[i] = s
+		case MoveLink:
+			s.Index = indexOf(s.Name)
+			done[i] = s
+		default:
 		}
 	}
 	return done
@@ -70,10 +115,11 @@ func Linked(steps Steps) int {
 	n := 0
 	for i, step := range steps {
 		switch step.(type) {
-		case EnsureBridge, AddVeth, AddRules, ReservePorts:
+		case EnsureBridge, AddVeth, AddRules, ReservePorts, EnsureVLAN, EnsureUplink:
 			n = i + 1
-		case AddMacvlan, SetSysctls, AddAddress, SetLink, AddRoute, SetRate, AddGuard, EnsureForwarding,
-			DelLink, DelRoute, ReleaseBridge, DelRules, ReleaseRules, ReleasePorts, DelGuard:
+		case AddMacvlan, AddIPVLAN, SetSysctls, AddAddress, SetLink, AddRoute, SetRate, AddGuard, EnsureForwarding, AddVLAN, MoveLink, AddRouteRule,
+			DelLink, DelRoute, ReleaseBridge, DelRules, ReleaseRules, ReleasePorts, DelGuard,
+			ReleaseVLAN, ReturnLink, ReleaseUplink, DelRouteRule:
 		}
 	}
 	return n

@@ -12,7 +12,7 @@ import (
 
 // Version is the version of the records that this package writes, and the only one that it reads. It changes when an
 // older lanhook could not undo a newer record, or the other way round.
-const Version = 3
+const Version = 4
 
 // Record is what one attach did, or is about to do, for one container. It is written before the first change, and all
 // that undoes the attach is in it.

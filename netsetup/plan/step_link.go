@@ -1,0 +1,165 @@
+package plan
+
+import (
+	"net/netip"
+
+	"github.com/lanhook/lanhook/policy"
+)
+
+type (
+	// AddIPVLAN makes an ipvlan child of Parent directly in the container's namespace, down, named Name there, with the
+	// parent's MAC address. EEXIST means that Name is somebody else's and that the step has not begun.
+	AddIPVLAN struct {
+		Name string
+		// Parent is for people where ParentIndex is set; otherwise it is looked up by it when the step is carried out, since a
+		// step before makes it.
+		Parent      string
+		ParentIndex int
+		// Mode and Flag are of all children of a parent: the kernel changes them for the others too.
+		Mode policy.Mode
+		Flag policy.Flag
+		// Index is the link's own in the container, known once it is made.
+		Index int
+		MTU   int
+	}
+
+	// EnsureVLAN makes a VLAN sub-interface that containers share, up, without any address, IPv6's link-local one included,
+	// and with [Group]; or uses as it is one of the same parent and tag that is there without our mark.
+	EnsureVLAN struct {
+		Name   string
+		Parent string
+		Tag    policy.Tag
+	}
+
+	// AddVLAN makes a VLAN sub-interface of Parent directly in the container's namespace, down, named Name there. The kernel
+	// has one for each parent and tag: EEXIST means that it is somebody else's, or Name is, and that the step has not begun.
+	AddVLAN struct {
+		Name string
+		// Parent and ParentIndex are as in [AddIPVLAN].
+		Parent      string
+		ParentIndex int
+		Tag         policy.Tag
+		Index       int
+		// MAC is nil for the parent's.
+		MAC MAC
+		MTU int
+	}
+
+	// MoveLink moves a device of the host into the container, down, named Name there. What the host had of it goes back with
+	// it, see [ReturnLink].
+	MoveLink struct {
+		Name   string
+		Device Device
+		// Index is the link's in the container, known once it is there.
+		Index int
+		// MAC and MTU are what it gets there; nil and 0 leave them.
+		MAC MAC
+		MTU int
+	}
+
+	// EnsureUplink makes a link of the host a port of a bridge of lanhook's, with the VLANs, of which it carries all with a tag.
+	// VLANs that it carries for others stay.
+	EnsureUplink struct {
+		Bridge string
+		// Link is found by its name.
+		Link  string
+		VLANs []policy.VLANRange
+		// DefaultVLAN leaves VLAN 1 on it, without a tag.
+		DefaultVLAN bool
+	}
+
+	// AddRouteRule makes the container look up what it sends from an address in a table of its own (ip-rule(8)).
+	AddRouteRule struct {
+		From     netip.Addr
+		Table    int
+		Priority int
+	}
+)
+
+type (
+	// ReleaseVLAN removes a VLAN sub-interface that bears [Group] and on which nothing hangs. Whether another record still
+	// names it is the caller's to know.
+	ReleaseVLAN struct {
+		Name   string
+		Parent string
+		Tag    policy.Tag
+	}
+
+	// ReturnLink gives the host its device back: down first, then with name, MAC, MTU, addresses, and up if it was. It finds the
+	// device in the container by Index or Name, or, when the namespace is gone, where the kernel has put it: in the host's. It
+	// succeeds when the device is gone from the machine.
+	ReturnLink struct {
+		Name   string
+		Index  int
+		Device Device
+	}
+
+	// ReleaseUplink takes VLANs from an uplink that no record needs any more; with none it changes nothing. Whether another
+	// record needs one is the caller's to know.
+	ReleaseUplink struct {
+		Bridge string
+		Link   string
+		VLANs  []policy.VLANRange
+	}
+
+	// DelRouteRule removes the rule of AddRouteRule, and succeeds when it is not there.
+	DelRouteRule struct {
+		From     netip.Addr
+		Table    int
+		Priority int
+	}
+)
+
+// PortVLANs are the VLANs of a bridge's port.
+type PortVLANs struct {
+	// Access is the VLAN of what has no tag, 0 for none (PVID, egress untagged).
+	Access int
+	// Trunk are those with a tag.
+	Trunk []policy.VLANRange
+	// Default leaves VLAN 1 on the port, as the kernel gives it.
+	Default bool
+}
+
+// Device is a device of the host as it was before it was moved.
+type Device struct {
+	Name  string `json:"name"`
+	Index int    `json:"index"`
+	MAC   MAC    `json:"mac,omitempty"`
+	// Permanent is the MAC address that the hardware has, nil where it has none.
+	Permanent MAC `json:"permanent,omitempty"`
+	// Path is its place in sysfs, which no rename changes, "" where it has none.
+	Path      string         `json:"path,omitempty"`
+	MTU       int            `json:"mtu"`
+	Up        bool           `json:"up"`
+	Addresses []netip.Prefix `json:"addresses,omitempty"`
+}
+
+func (EnsureBridge) step()     {}
+func (AddVeth) step()          {}
+func (AddMacvlan) step()       {}
+func (SetSysctls) step()       {}
+func (AddAddress) step()       {}
+func (SetLink) step()          {}
+func (AddRoute) step()         {}
+func (DelLink) step()          {}
+func (DelRoute) step()         {}
+func (ReleaseBridge) step()    {}
+func (EnsureForwarding) step() {}
+func (AddRules) step()         {}
+func (ReservePorts) step()     {}
+func (SetRate) step()          {}
+func (AddGuard) step()         {}
+func (DelRules) step()         {}
+func (ReleaseRules) step()     {}
+func (ReleasePorts) step()     {}
+func (DelGuard) step()         {}
+func (AddIPVLAN) step()        {}
+func (EnsureVLAN) step()       {}
+func (AddVLAN) step()          {}
+func (MoveLink) step()         {}
+func (EnsureUplink) step()     {}
+func (AddRouteRule) step()     {}
+func (ReleaseVLAN) step()      {}
+func (ReturnLink) step()       {}
+func (ReleaseUplink) step()    {}
+func (DelRouteRule) step()     {}
