@@ -35,7 +35,7 @@ PACKAGES := gcc libc6-dev git runc crun podman conmon busybox-static iproute2 nf
 
 # Packages by lane, asked for when a target needs them. Everything beside the code and in these folders of tests/ runs
 # without root; the others below tests/ need it. ./tests itself is the target imports.
-UNIT = $(shell go list -buildvcs=false ./... | grep -v -E '/tests(/|$$)') ./tests/testsum
+UNIT = $(shell go list -buildvcs=false ./... | grep -v -E '/tests(/|$$)') ./tests/testsum ./tests/bench
 ROOT = $(shell go list -buildvcs=false ./tests/... | grep -v -E '/tests(/(testsum|e2e|bench|demo|vm))?$$')
 
 .PHONY: help build install uninstall deps check vet unit imports lint format-check check-root check-e2e test fuzz \

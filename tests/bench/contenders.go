@@ -112,7 +112,9 @@ bridge = "lh1"
   subnet  = "10.71.0.0/16"
   range   = "10.71.16.0/20"
   gateway = "10.71.0.1"
+` + ruleText
 
+const ruleText = `
 [[rule]]
 name     = "all"
 match    = {}

@@ -42,6 +42,8 @@ type config struct {
 	crowd int
 	quick bool
 	json  bool
+	// guest measures the drivers that need a kernel of a distribution, beside ip(8).
+	guest bool
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -85,6 +87,7 @@ func parse(args []string, stderr io.Writer) (config, error) {
 	flags.StringVar(&c.tools, "tools", "bin/bench", "folder with floor, stopwatch and empty")
 	flags.IntVar(&c.rounds, "rounds", 30, "how often each contender is measured")
 	flags.BoolVar(&c.quick, "quick", false, "a smoke test: 5 rounds, and 100 containers where there are 1,000")
+	flags.BoolVar(&c.guest, "guest", false, "measure ipvlan and VLANs beside ip -batch, for a kernel that has them")
 	flags.BoolVar(&c.json, "json", false, "print JSON")
 	if err := flags.Parse(args); err != nil {
 		return config{}, err
@@ -150,12 +153,22 @@ func enterWorld(args []string) error {
 // make it look slow.
 func environment() []string { return []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"} }
 
+// hostPrograms are what [runAll] needs.
+func hostPrograms(c config) []string {
+	return []string{
+		c.lanhook, filepath.Join(c.tools, "floor"), filepath.Join(c.tools, "stopwatch"), filepath.Join(c.tools, "empty"),
+		filepath.Join(c.tools, "lanhook-runtime"), netavarkProgram,
+		filepath.Join(cniFolder, "macvlan"), filepath.Join(cniFolder, "bridge"),
+	}
+}
+
 // bench is the whole run, inside.
 func bench(ctx context.Context, c config, stdout, stderr io.Writer) error {
-	for _, program := range []string{
-		c.lanhook, filepath.Join(c.tools, "floor"), filepath.Join(c.tools, "stopwatch"), filepath.Join(c.tools, "empty"), filepath.Join(c.tools, "lanhook-runtime"),
-		netavarkProgram, filepath.Join(cniFolder, "macvlan"), filepath.Join(cniFolder, "bridge"),
-	} {
+	programs, runAll := hostPrograms(c), runAll
+	if c.guest {
+		programs, runAll = guestPrograms(c), runGuest
+	}
+	for _, program := range programs {
 		if _, err := os.Stat(program); err != nil {
 			return fmt.Errorf("look for what is to be measured: %w", err)
 		}

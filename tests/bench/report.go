@@ -100,6 +100,9 @@ func (m measurements) summary(c config, size int64) summary {
 		s.Rows = append(s.Rows, m.row(w))
 	}
 	s.Targets = m.targets(c, size)
+	if c.guest {
+		s.Targets = m.guestTargets()
+	}
 	return s
 }
 
@@ -176,6 +179,9 @@ func (s summary) print(out io.Writer) error {
 	line("Linux %s, %d CPUs, %d rounds. Milliseconds of a whole process: median (10th to 90th percentile).\n",
 		s.Kernel, s.CPUs, s.Rounds)
 	names := []string{"floor", "lanhook", "netavark", "CNI"}
+	if _, ok := s.find(what{macvlan, attachOp, none, "ip"}); ok {
+		names = []string{"lanhook", "ip"}
+	}
 	line("\t%s", strings.Join(names, "\t"))
 	for _, scene := range []struct{ key, text string }{
 		{none, "none attached"},
@@ -183,7 +189,7 @@ func (s summary) print(out io.Writer) error {
 		{first, "first on its bridge"},
 		{burst, fmt.Sprintf("%d at once, all of them", atOnce)},
 	} {
-		for _, d := range []driver{macvlan, bridge} {
+		for _, d := range []driver{macvlan, bridge, ipvlan, macvlanOnVLAN, vlan} {
 			for _, operation := range []string{attachOp, detachOp} {
 				s.line(line, what{d, operation, scene.key, ""}, scene.text, names)
 			}
@@ -191,6 +197,9 @@ func (s summary) print(out io.Writer) error {
 	}
 	for _, d := range []driver{macvlan, bridge} {
 		for _, operation := range []string{attachOp, detachOp} {
+			if _, measured := s.find(what{d, operation, many, "lanhook"}); !measured {
+				continue
+			}
 			line("%s %s, with %d attached / with none\t%s\t%s", d, operation, s.Many, s.growth(d, operation, names[0]),
 				s.growth(d, operation, names[1]))
 		}

@@ -58,6 +58,14 @@ func measured(ms int, named map[what]int) measurements {
 		}
 		add(what{d, "gc", many, "lanhook"})
 	}
+	for _, operation := range []string{attachOp, detachOp} {
+		for _, name := range []string{"lanhook", "netavark", "CNI"} {
+			add(what{published, operation, none, name})
+		}
+		add(what{published, operation, many, "lanhook"})
+	}
+	add(what{published, flowOp, none, "lanhook"})
+	add(what{published, flowOp, many, "lanhook"})
 	for _, name := range []string{bareRuntime, nothing, network} {
 		add(what{"", createOp, none, name})
 	}
@@ -80,6 +88,8 @@ func TestTargets(t *testing.T) {
 				"macvlan attach, lanhook / netavark", "macvlan attach, lanhook / CNI", "bridge attach, lanhook / CNI",
 				"macvlan detach, lanhook / netavark", "macvlan detach, lanhook / CNI",
 				"bridge detach, lanhook / netavark", "bridge detach, lanhook / CNI",
+				"published attach, lanhook / netavark", "published attach, lanhook / CNI",
+				"published detach, lanhook / netavark", "published detach, lanhook / CNI",
 			},
 		},
 		{
@@ -89,7 +99,10 @@ func TestTargets(t *testing.T) {
 				{macvlan, detachOp, none, "netavark"}: 50, {macvlan, detachOp, none, "CNI"}: 50,
 				{bridge, attachOp, none, "CNI"}:      20,
 				{bridge, detachOp, none, "netavark"}: 49, {bridge, detachOp, none, "CNI"}: 50,
-				{bridge, detachOp, many, "lanhook"}:   12,
+				{bridge, detachOp, many, "lanhook"}:     12,
+				{published, attachOp, none, "netavark"}: 40, {published, attachOp, none, "CNI"}: 100,
+				{published, detachOp, none, "netavark"}: 100, {published, detachOp, none, "CNI"}: 99,
+				{published, attachOp, many, "lanhook"}: 12, {published, flowOp, many, "lanhook"}: 12,
 				{macvlan, "gc", many, "lanhook"}:      1001,
 				{macvlan, attachOp, burst, "lanhook"}: 41,
 				{"", createOp, none, network}:         13,
@@ -97,6 +110,8 @@ func TestTargets(t *testing.T) {
 			size: 5_100_000,
 			missed: []string{
 				"bridge detach, lanhook / netavark", "bridge detach, lanhook with 1000 attached / with none",
+				"published detach, lanhook / CNI",
+				"connection to a published port, with 1000 ports published / with two",
 				"gc of 1000 dead macvlan containers",
 				"100 macvlan attaches at once / 100 empty Go programs at once",
 				"create by lanhook-runtime, a network asked for, beyond the runtime's own", "size of lanhook",
@@ -114,6 +129,27 @@ func TestTargets(t *testing.T) {
 				t.Errorf("missed targets (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestGuestTargets(t *testing.T) {
+	m := measurements{}
+	for _, d := range guestDrivers() {
+		wall := 15 * time.Millisecond
+		if d == vlan {
+			wall += time.Millisecond
+		}
+		m.add(what{d, attachOp, none, "lanhook"}, sample{wall: wall})
+		m.add(what{d, attachOp, none, "ip"}, sample{wall: 10 * time.Millisecond})
+	}
+	var missed []string
+	for _, target := range m.summary(config{guest: true}, 0).Targets {
+		if !target.Met {
+			missed = append(missed, target.Name)
+		}
+	}
+	if diff := cmp.Diff([]string{"vlan attach, lanhook / ip -batch"}, missed); diff != "" {
+		t.Errorf("missed targets (-want +got):\n%s", diff)
 	}
 }
 
