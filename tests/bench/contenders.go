@@ -205,7 +205,7 @@ func (n netavark) detach(h *host, c *container, d driver) command {
 func (n netavark) command(verb string, h *host, c *container, d driver) command {
 	subnet, link, kind, ports := 66, "lan0", d, ""
 	switch d {
-	case macvlan:
+	case macvlan, ipvlan, macvlanOnVLAN, vlan:
 	case bridge:
 		subnet, link = 69, n.bridge()
 	case published:
