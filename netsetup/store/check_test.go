@@ -202,12 +202,12 @@ func TestDamagedEntries(t *testing.T) {
 			want: `: the database is damaged at records "container-1\x00aaaaaaaaab": decode record: `,
 		},
 		{
-			name: "IP-28 record of another version", bucket: records, key: recordKey(good.Ref()), value: "\x04" + string(whole[1:]),
+			name: "IP-28 record of another version", bucket: records, key: recordKey(good.Ref()), value: "\x05" + string(whole[1:]),
 			read: func(tx *Tx) error { return tx.Delete(good.Ref()) }, version: true,
-			want: `: records "container-1\x00aaaaaaaaab": record version 4 cannot be read, this lanhook knows version 3`,
+			want: `: records "container-1\x00aaaaaaaaab": record version 5 cannot be read, this lanhook knows version 4`,
 		},
 		{
-			name: "IP-28 record that is none", bucket: records, key: recordKey(good.Ref()), value: "\x03none",
+			name: "IP-28 record that is none", bucket: records, key: recordKey(good.Ref()), value: "\x04none",
 			read: func(tx *Tx) error { return tx.Delete(good.Ref()) },
 			want: `: the database is damaged at records "container-1\x00aaaaaaaaab": decode record: `,
 		},
@@ -216,14 +216,14 @@ func TestDamagedEntries(t *testing.T) {
 			read: func(tx *Tx) error { _, err := tx.ByContainer(good.Container); return err }, want: "record and key differ",
 		},
 		{
-			name: "lease that is none", bucket: leases, key: good.Leases[0].key(), value: "\x03\x00\x00\x00\x00\x00\x00",
+			name: "lease that is none", bucket: leases, key: good.Leases[0].key(), value: "\x04\x00\x00\x00\x00\x00\x00",
 			read: func(tx *Tx) error { _, _, err := tx.Holder("apps", good.Leases[0].Addr); return err },
 			want: `damaged at leases "apps\x00a\n\x00\x00\x01": lease: scope is empty`,
 		},
 		{
-			name: "lease of another version", bucket: leases, key: good.Leases[0].key(), value: "\x04" + string(strayLease[1:]),
+			name: "lease of another version", bucket: leases, key: good.Leases[0].key(), value: "\x05" + string(strayLease[1:]),
 			read: func(tx *Tx) error { _, _, err := tx.Holder("apps", good.Leases[0].Addr); return err }, version: true,
-			want: `: leases "apps\x00a\n\x00\x00\x01": record version 4 cannot be read, this lanhook knows version 3`,
+			want: `: leases "apps\x00a\n\x00\x00\x01": record version 5 cannot be read, this lanhook knows version 4`,
 		},
 		{
 			name: "lease cut short", bucket: leases, key: good.Leases[0].key(), value: string(strayLease[:9]),
@@ -305,7 +305,7 @@ func TestDamagedEntries(t *testing.T) {
 func TestAllGoesOn(t *testing.T) {
 	s := newStore(t)
 	fill(t, s, 3)
-	update(t, s, func(tx *Tx) error { return tx.put(records, recordKey(testRecordRef(1)), []byte("\x03none")) })
+	update(t, s, func(tx *Tx) error { return tx.put(records, recordKey(testRecordRef(1)), []byte("\x04none")) })
 	var got []Record
 	damaged := 0
 	view(t, s, func(tx *Tx) error {

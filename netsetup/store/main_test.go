@@ -127,9 +127,9 @@ func testRecord(n int) Record {
 		NetNS:   NetNS{Inode: 4026532000 + uint64(n), Cookie: 1000 + uint64(n), NSID: -1, Path: "/proc/7/ns/net"},
 		Process: Process{PID: 7, Start: 70}, Writer: Process{PID: 8, Start: 80}, Runtime: "runc",
 		Created: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
-		Steps: plan.Steps{
+		Steps: append(plan.Steps{
 			plan.EnsureBridge{
-				Name: "lh-apps", MAC: mac, MTU: 1500, Forward: true, Localnet: true, Filtered: true,
+				Name: "lh-apps", MAC: mac, MTU: 1500, Forward: true, Localnet: true, Filtered: true, VLANs: true, VRF: "red",
 				Addresses: []netip.Prefix{netip.MustParsePrefix("172.30.0.1/16"), netip.MustParsePrefix("fd00:30::1/64")},
 			},
 			plan.AddVeth{Name: "lv" + id, MAC: mac, Bridge: "lh-apps", Peer: "lp" + id, PeerMAC: mac, MTU: 1500},
@@ -147,7 +147,7 @@ func testRecord(n int) Record {
 			plan.AddAddress{If: "lv" + id, Address: netip.PrefixFrom(addr, 8)},
 			plan.SetLink{From: "lv" + id, Name: "eth0", Alias: "lanhook " + id},
 			plan.AddRoute{If: "eth0", Route: request.Route{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: addr}},
-		},
+		}, testLinks(id, mac, addr)...),
 		Interfaces: []plan.Interface{{
 			Name: "eth0", Network: "apps", Driver: "bridge", Uplink: "lh-apps", MAC: mac, MTU: 1500, Rule: "web",
 			Addresses: []netip.Prefix{netip.PrefixFrom(addr, 8)}, Gateways: []netip.Addr{addr},
@@ -159,6 +159,25 @@ func testRecord(n int) Record {
 		},
 		Shared: []string{"lh-apps"},
 		Guest:  "0123456789abcdef", Names: []string{"apps"}, Joined: []Ref{{Container: "owner", ID: testID(n + 60000)}}, Left: true, Sandbox: true,
+	}
+}
+
+// testLinks are steps about links of other kinds than macvlan and bridge.
+func testLinks(id string, mac plan.MAC, addr netip.Addr) plan.Steps {
+	outer, inner := policy.Tag{ID: 100, Protocol: policy.Dot1AD}, policy.Tag{ID: 20, Protocol: policy.Dot1Q}
+	return plan.Steps{
+		plan.EnsureVLAN{Name: "ens192.100", Parent: "ens192", Tag: outer},
+		plan.AddIPVLAN{Name: "li" + id, Parent: "ens192.100", Mode: policy.ModeL3S, Flag: policy.FlagVEPA, Index: 7, MTU: 1400},
+		plan.AddVLAN{Name: "ln" + id, Parent: "ens192.100", ParentIndex: 9, Tag: inner, Index: 8, MAC: mac, MTU: 1400},
+		plan.MoveLink{
+			Name: "ld" + id, Index: 9, MAC: mac, MTU: 1400,
+			Device: plan.Device{
+				Name: "ens224", Index: 3, MAC: mac, Permanent: mac, Path: "/sys/devices/pci0000:00/0000:00:03.0", MTU: 1500, Up: true,
+				Addresses: []netip.Prefix{netip.PrefixFrom(addr, 8)},
+			},
+		},
+		plan.EnsureUplink{Bridge: "lh-apps", Link: "ens256", VLANs: []policy.VLANRange{{From: 10, To: 10}, {From: 20, To: 29}}, DefaultVLAN: true},
+		plan.AddRouteRule{From: addr, Table: 70000, Priority: 1000},
 	}
 }
 

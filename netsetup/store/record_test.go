@@ -96,11 +96,11 @@ func TestDecodeRecord(t *testing.T) {
 		{name: "as written", data: string(whole)},
 		{
 			name: "IP-28 older version", data: "\x01" + rest, hint: "an older lanhook wrote it",
-			want: "record version 1 cannot be read, this lanhook knows version 3",
+			want: "record version 1 cannot be read, this lanhook knows version 4",
 		},
 		{
-			name: "newer version", data: "\x04" + rest, hint: "a newer lanhook wrote it",
-			want: "record version 4 cannot be read, this lanhook knows version 3",
+			name: "newer version", data: "\x05" + rest, hint: "a newer lanhook wrote it",
+			want: "record version 5 cannot be read, this lanhook knows version 4",
 		},
 		{
 			name: "newer version of another form", data: "\x07{}", hint: "a newer lanhook wrote it",
@@ -113,7 +113,7 @@ func TestDecodeRecord(t *testing.T) {
 		{name: "IP-28 stray white space", data: string(whole) + "\n", want: "decode record: near byte"},
 		{name: "no state", data: with("\x03web\x01", "\x03web\x00"), want: "decode record: it has no state"},
 		{name: "unknown state", data: with("\x03web\x01", "\x03web\x04"), want: "number 4 is above 3"},
-		{name: "unknown step", data: with("\x02\x0clv"+record.ID, "\x14\x0clv"+record.ID), want: "a step is of the unknown kind 20"},
+		{name: "unknown step", data: with("\x02\x0clv"+record.ID, "\x7f\x0clv"+record.ID), want: "a step is of the unknown kind 127"},
 		{name: "bad address", data: with("\x04\x0a\x00\x00\x01\x08", "\x05\x0a\x00\x00\x01\x00\x08"), want: "decode record: "},
 		{name: "bad prefix", data: with("\x04\x0a\x00\x00\x01\x08", "\x04\x0a\x00\x00\x01\x21"), want: "10.0.0.1 and 33 bits are no prefix"},
 		{name: "bad id", data: with("\x0a"+record.ID, "\x01a"), want: `id "a" is not 10 characters`},
@@ -155,7 +155,7 @@ func TestEncodeRecord(t *testing.T) {
 		want   string
 	}{
 		"too large":       {func(r *Record) { r.Workload = strings.Repeat("w", maxValue) }, "more than 1048576"},
-		"another version": {func(r *Record) { r.Version++ }, "record version 4"},
+		"another version": {func(r *Record) { r.Version++ }, "record version 5"},
 		"no state":        {func(r *Record) { r.State = 0 }, "it has no state"},
 		"other's lease":   {func(r *Record) { r.Leases[0].Record = testID(7) }, "belongs to another record"},
 		"no step":         {func(r *Record) { r.Steps[0] = nil }, "unknown kind 0"},
