@@ -109,7 +109,7 @@ func TestCrashMatrix(t *testing.T) {
 			}
 		}
 	}
-	if cases < 3000 {
+	if cases < 8000 {
 		t.Errorf("only %d cases ran", cases)
 	}
 }
@@ -209,6 +209,14 @@ func TestModelRefuses(t *testing.T) {
 		"no guard while the link lives":   {plan: "guarded macvlan", move: plan.DelGuard{}, first: true, undo: true, want: errBusy},
 		"no bridge while there are ports": {plan: "bridge", move: plan.ReleaseBridge{}, first: true, undo: true, want: errBusy},
 		"no tables while there are rules": {plan: "bridge", move: plan.ReleaseRules{}, first: true, undo: true, want: errBusy},
+		"children before their parent":    {plan: "tagged macvlan", move: plan.EnsureVLAN{}, want: errNoDev},
+		"inner tag before the outer one":  {plan: "tagged ipvlan", move: plan.EnsureVLAN{}, want: errNoDev},
+		"no VLAN while there is a child":  {plan: "tagged macvlan", move: plan.ReleaseVLAN{}, first: true, undo: true, want: errBusy},
+		"no VLAN while there is a VLAN":   {plan: "qinq", move: plan.ReleaseVLAN{}, first: true, undo: true, want: errBusy},
+		"no VLAN while it is a port":      {plan: "uplink and rules", move: plan.ReleaseBridge{}, undo: true, want: errBusy},
+		"uplink before its bridge":        {plan: "uplink and rules", move: plan.EnsureUplink{}, first: true, want: errNoDev},
+		"uplink before its link":          {plan: "uplink and rules", move: plan.EnsureVLAN{}, want: errNoDev},
+		"VLAN of a port off its uplink":   {plan: "uplink and rules", move: plan.ReleaseUplink{}, first: true, undo: true, want: errBusy},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m, steps := newModel(), all[test.plan].Steps

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/policy"
 	"github.com/lanhook/lanhook/policy/request"
 )
 
@@ -24,7 +25,9 @@ type model struct {
 	rules  modelRules
 	// reserved are ports that the host does not choose.
 	reserved map[uint16]bool
-	// used are shared things that another record names: the rules' tables, bridges, ports.
+	// routeRules are rules by which the container looks up routes.
+	routeRules map[string]bool
+	// used are shared things that another record names: the rules' tables, bridges, ports, "vlan/NAME", "uplink/BRIDGE/RANGE".
 	used []string
 }
 
@@ -38,15 +41,26 @@ type modelLink struct {
 	// filtered says of a bridge that its ports are to have rules.
 	filtered bool
 	rate     string
+	// parent is the link of the host that it hangs on, tag a sub-interface's; vlans are those of a bridge's port.
+	parent string
+	tag    policy.Tag
+	vlans  []string
+	// device is the name that it had on the host before it was moved.
+	device string
 }
 
 func newModel() *model {
 	return &model{
-		host:      map[string]*modelLink{"ens192": {kind: "", mac: "d0:00:00:00:00:01", up: true}},
-		container: map[string]*modelLink{"lo": {up: true}, "net9": {kind: "veth", up: true, addresses: []string{"10.9.0.2/24"}}},
-		routes:    map[string]bool{},
-		rules:     newModelRules(),
-		reserved:  map[uint16]bool{},
+		host: map[string]*modelLink{
+			"ens192": {mac: "d0:00:00:00:00:01", up: true},
+			"ens224": {mac: "d0:00:00:00:00:e0", up: true, addresses: []string{"192.0.2.9/24"}},
+			"ens256": {mac: "d0:00:00:00:01:00", up: true},
+		},
+		container:  map[string]*modelLink{"lo": {up: true}, "net9": {kind: "veth", up: true, addresses: []string{"10.9.0.2/24"}}},
+		routes:     map[string]bool{},
+		routeRules: map[string]bool{},
+		rules:      newModelRules(),
+		reserved:   map[uint16]bool{},
 	}
 }
 
@@ -56,6 +70,10 @@ func (m *model) undo(journal plan.Steps) plan.Steps {
 	var steps plan.Steps
 	ruled := false
 	for _, step := range plan.Undo(journal) {
+		step, left := m.stillUsed(step)
+		if !left {
+			continue
+		}
 		switch s := step.(type) {
 		case plan.DelRules:
 			ruled = true
@@ -86,6 +104,9 @@ func (m *model) snapshot() string {
 	}
 	for r := range m.routes {
 		lines = append(lines, "route "+r)
+	}
+	for r := range m.routeRules {
+		lines = append(lines, "rule "+r)
 	}
 	for p := range m.reserved {
 		lines = append(lines, fmt.Sprintf("reserved %d", p))
@@ -163,7 +184,11 @@ func (m *model) addVeth(s plan.AddVeth) error {
 	case m.host[s.Name] != nil || m.container[s.Peer] != nil:
 		return errExist
 	}
-	m.host[s.Name] = &modelLink{kind: "veth", mac: s.MAC.String(), master: s.Bridge, peer: s.Peer, up: true}
+	port := &modelLink{kind: "veth", mac: s.MAC.String(), master: s.Bridge, peer: s.Peer, up: true}
+	for _, v := range s.VLANs.Trunk {
+		port.vlans = append(port.vlans, v.String())
+	}
+	m.host[s.Name] = port
 	m.container[s.Peer] = &modelLink{kind: "veth", mac: s.PeerMAC.String(), peer: s.Name}
 	return nil
 }
@@ -177,12 +202,10 @@ func (m *model) addMacvlan(s plan.AddMacvlan) error {
 		return errBusy
 	case m.container[s.Name] != nil:
 		return errExist
+	case slices.ContainsFunc(m.children(s.Parent), func(l *modelLink) bool { return l.kind == "ipvlan" }):
+		return errBusy
 	}
-	mac := s.MAC.String()
-	if s.MAC == nil {
-		mac = parent.mac
-	}
-	m.container[s.Name] = &modelLink{kind: "macvlan", mac: mac}
+	m.container[s.Name] = &modelLink{kind: "macvlan", parent: s.Parent, mac: macOr(s.MAC, parent)}
 	return nil
 }
 
@@ -259,7 +282,8 @@ func (m *model) delLink(s plan.DelLink) error {
 	}
 	for _, name := range []string{s.Name, s.IfName} {
 		l, ok := links[name]
-		if !ok || l.kind != s.Kind || name == s.Name && l.mac != s.MAC.String() || name == s.IfName && l.alias != s.Alias {
+		otherMAC := s.MAC != nil && l != nil && l.mac != s.MAC.String()
+		if !ok || l.kind != s.Kind || name == s.Name && otherMAC || name == s.IfName && l.alias != s.Alias {
 			continue
 		}
 		delete(links, name)
@@ -275,10 +299,13 @@ func (m *model) releaseBridge(s plan.ReleaseBridge) error {
 	if !ok || l.group != plan.Group {
 		return nil
 	}
-	for _, other := range m.host {
-		if other.master == s.Name {
+	for name, other := range m.host {
+		if other.master == s.Name && name != s.Uplink {
 			return fmt.Errorf("delete bridge %s: %w", s.Name, errBusy)
 		}
+	}
+	if uplink := m.host[s.Uplink]; uplink != nil && uplink.master == s.Name {
+		uplink.master, uplink.vlans = "", nil
 	}
 	delete(m.host, s.Name)
 	if s.Filtered {

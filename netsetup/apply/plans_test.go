@@ -1,6 +1,7 @@
 package apply_test
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"testing"
@@ -59,7 +60,28 @@ func networks() map[string]*policy.Network {
 		"lan": lan(false), "guarded": lan(true), "thru": {Name: "thru", Driver: policy.Macvlan, Mode: policy.ModePassthru},
 		"apps": apps, "plain": plain, "routed": bridge("routed", policy.GatewayRouted),
 		"isolated": bridge("isolated", policy.GatewayIsolated), "spelled out": spelledOut,
+		"tagged": tagged(policy.Macvlan, 50), "ipvlan": tagged(policy.IPVLAN), "tagged ipvlan": tagged(policy.IPVLAN, 100, 20),
+		"vlan": tagged(policy.VLAN, 50), "qinq": tagged(policy.VLAN, 100, 20), "device": tagged(policy.HostDevice),
 	}
+}
+
+// tagged is a network of a parent's sub-interface, or of a parent or device of which it takes no tags.
+func tagged(driver policy.Driver, ids ...int) *policy.Network {
+	n := &policy.Network{Name: "tagged", Driver: driver, DefaultRoute: true}
+	switch driver {
+	case policy.Macvlan:
+		n.Mode = policy.ModeBridge
+	case policy.IPVLAN:
+		n.Mode, n.Flag = policy.ModeL2, policy.FlagBridge
+	case policy.VLAN, policy.HostDevice, policy.Bridge:
+	}
+	for _, id := range ids {
+		n.VLAN = append(n.VLAN, policy.Tag{ID: id, Protocol: policy.Dot1Q})
+	}
+	if len(ids) > 1 {
+		n.VLAN[0].Protocol = policy.Dot1AD
+	}
+	return n
 }
 
 // attach is an attachment to a network that asks for all that it can have, and what is chosen for it.
@@ -102,6 +124,8 @@ func plans(t *testing.T) map[string]plan.Plan {
 		"macvlan": {"lan"}, "passthru": {"thru"}, "guarded macvlan": {"guarded"}, "bridge without rules": {"plain"},
 		"bridge": {"apps"}, "routed": {"routed"}, "isolated": {"isolated"}, "spelled out": {"spelled out"},
 		"both": {"apps", "lan"}, "three": {"isolated", "guarded", "routed"},
+		"tagged macvlan": {"tagged"}, "ipvlan": {"ipvlan"}, "tagged ipvlan": {"tagged ipvlan"}, "vlan": {"vlan"}, "qinq": {"qinq"},
+		"device": {"device"}, "tagged and qinq": {"tagged", "qinq", "device"},
 	} {
 		in := plan.Input{
 			Record: "abcdefghij", HostID: "host",
@@ -121,8 +145,10 @@ func plans(t *testing.T) map[string]plan.Plan {
 			a, c := attach(t, ifname, all[network])
 			in.Attachments, in.Choices = append(in.Attachments, a), append(in.Choices, c)
 			switch {
-			case a.Network.Driver == policy.Macvlan:
-				in.Facts.Uplink[ifname] = uplink
+			case a.Network.Driver == policy.HostDevice:
+				in.Facts.Device = map[string]plan.FoundDevice{ifname: device(t)}
+			case a.Network.Driver != policy.Bridge:
+				in.Facts.Uplink[ifname] = subInterface(uplink, a.Network)
 			case a.Network.Name == "":
 				// Who spells out a bridge publishes only where the host sends by it.
 				in.Facts.Uplink[ifname] = plan.Link{
@@ -140,7 +166,52 @@ func plans(t *testing.T) map[string]plan.Plan {
 		}
 		made[name] = p
 	}
+	made["uplink and rules"] = handmade(t)
 	return made
+}
+
+// subInterface is the link that a network's children hang on: a sub-interface that is missing. Of the driver vlan it is the
+// one below the container's own.
+func subInterface(base plan.Link, n *policy.Network) plan.Link {
+	tags := n.VLAN
+	if n.Driver == policy.VLAN {
+		tags = tags[:len(tags)-1]
+	}
+	l := base
+	for _, tag := range tags {
+		sub := plan.Sub{Name: fmt.Sprintf("%s.%d", l.Name, tag.ID), Parent: l.Name, Tag: tag}
+		l.Name, l.Index, l.Base = sub.Name, 0, base.Name
+		l.Tags, l.Subs = append(l.Tags, tag), append(l.Subs, sub)
+	}
+	return l
+}
+
+func device(t *testing.T) plan.FoundDevice {
+	return plan.FoundDevice{
+		Device: plan.Device{
+			Name: "ens224", Index: 4, MAC: plan.MAC(mac(t, "d0:00:00:00:00:e0")), MTU: 1500, Up: true,
+			Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.9/24")},
+		},
+		Link: plan.Link{Index: 4, Name: "ens224", MTU: 1500, Up: true},
+	}
+}
+
+// handmade is a bridge with an uplink that is a sub-interface, and a container that answers by the interface that was asked.
+func handmade(t *testing.T) plan.Plan {
+	const own = "lhabcdefghija"
+	range10 := policy.VLANRange{From: 10, To: 10}
+	return plan.Plan{Steps: plan.Steps{
+		plan.EnsureVLAN{Name: "ens192.50", Parent: "ens192", Tag: policy.Tag{ID: 50, Protocol: policy.Dot1Q}},
+		plan.EnsureBridge{Name: "lh-lan", MAC: plan.MAC(mac(t, "02:00:00:00:00:0b")), MTU: 1500, VLANs: true},
+		plan.EnsureUplink{Bridge: "lh-lan", Link: "ens192.50", VLANs: []policy.VLANRange{range10, {From: 20, To: 29}}},
+		plan.AddVeth{
+			Name: own, MAC: plan.MAC(mac(t, "02:00:00:00:00:0c")), Bridge: "lh-lan", Peer: own, PeerMAC: plan.MAC(mac(t, "02:00:00:00:00:0d")),
+			VLANs: plan.PortVLANs{Access: 30, Trunk: []policy.VLANRange{range10}},
+		},
+		plan.SetLink{From: own, Name: "eth0", Alias: "lanhook abcdefghij lan"},
+		plan.AddRoute{If: "eth0", Route: request.Route{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("192.0.2.1"), Table: 300}},
+		plan.AddRouteRule{From: netip.MustParseAddr("192.0.2.7"), Table: 300, Priority: 1000},
+	}}
 }
 
 // worlds are kernels to begin with: empty, and with somebody else's things under the names that we use.
@@ -183,6 +254,46 @@ func worlds() map[string]func() *model {
 			m.rules.entries["inet home 172.30.0.7 lh-apps"] = entry{"", "zzzzzzzzzz"}
 			m.reserved[8082] = true
 			m.used = []string{"rules", "lh-apps", "8082"}
+			return m
+		},
+		"foreign link with a sub-interface's name": func() *model {
+			m := newModel()
+			m.host["ens192.50"] = &modelLink{kind: "veth", mac: "d0:00:00:00:00:09"}
+			m.host["ens192.100"] = &modelLink{kind: "vlan", mac: "d0:00:00:00:00:09", parent: "ens256", tag: policy.Tag{ID: 100, Protocol: policy.Dot1AD}}
+			return m
+		},
+		"administrator's sub-interfaces": func() *model {
+			m := newModel()
+			m.host["ens192.50"] = &modelLink{kind: "vlan", parent: "ens192", tag: policy.Tag{ID: 50, Protocol: policy.Dot1Q}, up: true}
+			m.host["ens192.100"] = &modelLink{kind: "vlan", parent: "ens192", tag: policy.Tag{ID: 100, Protocol: policy.Dot1AD}, up: true}
+			return m
+		},
+		"another on the same sub-interfaces": func() *model {
+			m := newModel()
+			dot1q, dot1ad := policy.Tag{ID: 50, Protocol: policy.Dot1Q}, policy.Tag{ID: 100, Protocol: policy.Dot1AD}
+			m.host["ens192.50"] = &modelLink{kind: "vlan", parent: "ens192", tag: dot1q, group: plan.Group, up: true}
+			m.host["ens192.100"] = &modelLink{kind: "vlan", parent: "ens192", tag: dot1ad, group: plan.Group, up: true}
+			m.host["elsewhere"] = &modelLink{kind: "vlan", parent: "ens192.100", tag: policy.Tag{ID: 21, Protocol: policy.Dot1Q}}
+			m.used = []string{"vlan/ens192.50", "vlan/ens192.100"}
+			return m
+		},
+		"another VLAN of the same uplink": func() *model {
+			m := newModel()
+			m.host["ens192.50"] = &modelLink{
+				kind: "vlan", parent: "ens192", tag: policy.Tag{ID: 50, Protocol: policy.Dot1Q}, group: plan.Group, up: true,
+				master: "lh-lan", vlans: []string{"10", "40"},
+			}
+			m.host["lh-lan"] = &modelLink{kind: "bridge", mac: "d0:00:00:00:00:07", group: plan.Group, up: true}
+			m.host["lhzzzzzzzzzza"] = &modelLink{kind: "veth", mac: "d0:00:00:00:00:08", master: "lh-lan", up: true, vlans: []string{"10", "40"}}
+			m.used = []string{"vlan/ens192.50", "lh-lan", "uplink/lh-lan/10", "uplink/lh-lan/40"}
+			return m
+		},
+		"administrator's bridge with an uplink": func() *model {
+			m := newModel()
+			m.host["ens192.50"] = &modelLink{
+				kind: "vlan", parent: "ens192", tag: policy.Tag{ID: 50, Protocol: policy.Dot1Q}, up: true, master: "lh-lan", vlans: []string{"10"},
+			}
+			m.host["lh-lan"] = &modelLink{kind: "bridge", mac: "d0:00:00:00:00:07", up: true}
 			return m
 		},
 		"name taken in the container": func() *model {

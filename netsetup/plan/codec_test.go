@@ -254,6 +254,16 @@ func TestJournalIsWhole(t *testing.T) {
 		plan.ReleaseRules{},
 		plan.ReleasePorts{},
 		plan.DelGuard{},
+		plan.AddIPVLAN{},
+		plan.EnsureVLAN{},
+		plan.AddVLAN{},
+		plan.MoveLink{},
+		plan.EnsureUplink{},
+		plan.AddRouteRule{},
+		plan.ReleaseVLAN{},
+		plan.ReturnLink{},
+		plan.ReleaseUplink{},
+		plan.DelRouteRule{},
 	} {
 		t.Run(reflect.TypeOf(zero).Name(), func(t *testing.T) {
 			v, n := reflect.New(reflect.TypeOf(zero)).Elem(), 0

@@ -42,6 +42,15 @@ func FuzzSteps(f *testing.F) {
 			plan.ReleasePorts{Ports: []uint16{1}},
 			plan.DelGuard{Table: "x"},
 		},
+		{
+			plan.EnsureVLAN{Name: "a.5", Parent: "a", Tag: policy.Tag{ID: 5, Protocol: policy.Dot1AD}},
+			plan.AddIPVLAN{Name: "x", Parent: "a.5", Mode: policy.ModeL3, Flag: policy.FlagVEPA},
+			plan.AddVLAN{Name: "x", Parent: "a", ParentIndex: 2, Tag: policy.Tag{ID: 6, Protocol: policy.Dot1Q}},
+			plan.MoveLink{Name: "x", Device: plan.Device{Name: "a", Addresses: []netip.Prefix{netip.MustParsePrefix("fd00::1/64")}}},
+			plan.EnsureUplink{Bridge: "b", Link: "a.5", VLANs: []policy.VLANRange{{From: 1, To: 4094}}},
+			plan.AddRouteRule{From: netip.MustParseAddr("fd00::1"), Table: 300, Priority: 1},
+		},
+		{plan.ReleaseVLAN{Name: "a.5"}, plan.ReturnLink{Name: "x"}, plan.ReleaseUplink{Bridge: "b"}, plan.DelRouteRule{}},
 	} {
 		data, err := steps.MarshalBinary()
 		if err != nil {
@@ -67,20 +76,22 @@ func FuzzSteps(f *testing.F) {
 
 func TestJournalRefuses(t *testing.T) {
 	for name, test := range map[string]struct{ data, want string }{
-		"nothing":        {"", "read steps: near byte 0: "},
-		"no kind":        {"\x01\x00", "near byte 2: a step is of the unknown kind 0"},
-		"unknown kind":   {"\x01\x14", "near byte 2: a step is of the unknown kind 20"},
-		"kind of a word": {"\x01\x81\x02", "unknown kind 257"},
-		"cut short":      {"\x01\x0a\x02b", "2 bytes or elements should follow, and 1 bytes are left"},
-		"one more byte":  {"\x01\x0a\x01b\x00b", "1 bytes stand behind the end"},
-		"one more step":  {"\x02\x0a\x01b", "a number is cut short"},
-		"bad MAC":        {"\x01\x03\x00\x00\x00\x01\x00\x02ab\x00\x00\x00", "MAC address of 2 bytes"},
-		"bad mode":       {"\x01\x03\x00\x00\x00\x06\x00\x00\x00\x00\x00", "number 6 is above 5"},
-		"bad side":       {"\x01\x08\x02\x00\x00\x00\x00\x00\x00", "number 2 is above 1"},
-		"bad gate":       {"\x01\x0c\x00\x01\x00\x00\x04" + strings.Repeat("\x00", 11), "number 4 is above 3"},
-		"bad protocol":   {"\x01\x0c\x00\x01" + strings.Repeat("\x00", 9) + "\x01\x03\x00\x00\x00\x00\x00\x00\x00\x00\x00", "number 3 is above 2"},
-		"bad port":       {"\x01\x0d\x01\x80\x80\x04", "number 65536 is no port"},
-		"bad route":      {"\x01\x09\x04\x00\x00\x00\x00\x00\x00\x00", "number 4 is above 3"},
+		"nothing":               {"", "read steps: near byte 0: "},
+		"no kind":               {"\x01\x00", "near byte 2: a step is of the unknown kind 0"},
+		"unknown kind":          {"\x01\x7f", "near byte 2: a step is of the unknown kind 127"},
+		"kind of a word":        {"\x01\x81\x02", "unknown kind 257"},
+		"cut short":             {"\x01\x0a\x02b", "2 bytes or elements should follow, and 1 bytes are left"},
+		"one more byte":         {"\x01\x0a\x01b\x00\x00b", "1 bytes stand behind the end"},
+		"one more step":         {"\x02\x0a\x01b", "a number is cut short"},
+		"bad MAC":               {"\x01\x03\x00\x00\x00\x01\x00\x02ab\x00\x00\x00", "MAC address of 2 bytes"},
+		"bad mode":              {"\x01\x03\x00\x00\x00\x06\x00\x00\x00\x00\x00", "number 6 is above 5"},
+		"bad side":              {"\x01\x08\x02\x00\x00\x00\x00\x00\x00", "number 2 is above 1"},
+		"bad gate":              {"\x01\x0c\x00\x01\x00\x00\x04" + strings.Repeat("\x00", 11), "number 4 is above 3"},
+		"bad protocol":          {"\x01\x0c\x00\x01" + strings.Repeat("\x00", 9) + "\x01\x03\x00\x00\x00\x00\x00\x00\x00\x00\x00", "number 3 is above 2"},
+		"bad port":              {"\x01\x0d\x01\x80\x80\x04", "number 65536 is no port"},
+		"bad flag":              {"\x01\x14\x00\x00\x00\x06\x04\x00\x00", "number 4 is above 3"},
+		"bad protocol of a tag": {"\x01\x15\x00\x00\x32\x03", "number 3 is above 2"},
+		"bad route":             {"\x01\x09\x04\x00\x00\x00\x00\x00\x00\x00", "number 4 is above 3"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			steps := plan.Steps{plan.ReleaseBridge{Name: "before"}}

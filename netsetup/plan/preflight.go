@@ -37,8 +37,12 @@ func checkLink(in Input, i int, fail failFunc) error {
 	if m := l.mtu; m != 0 && l.has(netip.Addr.Is6) && m < minIPv6MTU {
 		return fail("", "an MTU of %d is below the %d that IPv6 needs", m, minIPv6MTU)
 	}
-	if a.Network.Driver == policy.Macvlan {
+	switch a.Network.Driver {
+	case policy.Macvlan, policy.IPVLAN, policy.VLAN:
 		return checkParent(a, l.uplink, l.exists, l.mtu, fail)
+	case policy.HostDevice:
+		return nil
+	case policy.Bridge:
 	}
 	if m, most := l.mtu, l.bridgeMTU; m > most {
 		return fail("lower mtu, or raise the bridge's", "an MTU of %d is above the %d of bridge %s", m, most, a.Network.Bridge)
