@@ -31,15 +31,16 @@ MANPAGES := $(wildcard packaging/man/*.[0-9])
 
 # What the targets below need on Debian beside Go, and what `make bench` compares with.
 PACKAGES := gcc libc6-dev git runc crun podman conmon busybox-static iproute2 nftables iputils-ping procps shellcheck \
-	mandoc netavark containernetworking-plugins iptables libdevmapper1.02.1 patchelf
+	mandoc netavark containernetworking-plugins iptables libdevmapper1.02.1 patchelf qemu-system-x86 seabios kmod xz-utils \
+	zstd
 
 # Packages by lane, asked for when a target needs them. Everything beside the code and in these folders of tests/ runs
 # without root; the others below tests/ need it. ./tests itself is the target imports.
 UNIT = $(shell go list -buildvcs=false ./... | grep -v -E '/tests(/|$$)') ./tests/testsum ./tests/bench
-ROOT = $(shell go list -buildvcs=false ./tests/... | grep -v -E '/tests(/(testsum|e2e|bench|demo|vm))?$$')
+ROOT = $(shell go list -buildvcs=false ./tests/... | grep -v -E '/tests(/(testsum|e2e|bench|demo|vm|vm/.*))?$$')
 
 .PHONY: help build install uninstall deps check vet unit imports lint format-check check-root check-e2e test fuzz \
-	bench demo engines check-engines fmt fix generate clean FORCE
+	bench demo engines check-engines vm fmt fix generate clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,6 +92,20 @@ engines: bin/client ## build the engines of .ci/engines.txt into bin/engines/, a
 # The client is a module of its own: what it needs is none of the product's.
 bin/client: $(wildcard tests/client/*.go) tests/client/go.mod tests/client/go.sum
 	@cd tests/client && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o ../../$@ .
+
+# ---- the test machine: guests with Debian's kernels, which have what this machine's may lack
+
+VM := bin/vm/run bin/vm/init bin/vm/image
+
+bin/vm/run bin/vm/image: FORCE
+	@go build -buildvcs=false -o $@ ./tests/$(@:bin/%=%)
+
+# The first process of a guest, in which there is no other file.
+bin/vm/init: FORCE
+	@CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-s -w' -o $@ ./tests/vm/init
+
+vm: $(VM) ## make the kernels of the test machine in bin/vm/ from Debian's packages, when there are new ones
+	@bin/vm/image -init bin/vm/init -into bin/vm
 
 # ---- tests, cheap ones first
 
