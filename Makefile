@@ -36,7 +36,7 @@ PACKAGES := gcc libc6-dev git runc crun podman conmon busybox-static iproute2 nf
 
 # Packages by lane, asked for when a target needs them. Everything beside the code and in these folders of tests/ runs
 # without root; the others below tests/ need it. ./tests itself is the target imports.
-UNIT = $(shell go list -buildvcs=false ./... | grep -v -E '/tests(/|$$)') ./tests/testsum ./tests/bench
+UNIT = $(shell go list -buildvcs=false ./... | grep -v -E '/tests(/|$$)') ./tests/testsum ./tests/bench ./tests/vm ./tests/vm/image
 ROOT = $(shell go list -buildvcs=false ./tests/... | grep -v -E '/tests(/(testsum|e2e|bench|demo|vm|vm/.*))?$$')
 
 .PHONY: help build install uninstall deps check vet unit imports lint format-check check-root check-e2e test fuzz \
@@ -188,4 +188,4 @@ bin/tools/shfmt: .ci/tools.mod .ci/tools.sum
 	@go build -modfile=.ci/tools.mod -trimpath -ldflags '-s -w' -o $@ mvdan.cc/sh/v3/cmd/shfmt
 
 bin/tools/testsum: $(wildcard tests/testsum/*.go)
-	@go build -buildvcs=false -o $@ ./tests/testsum
+	@go build -buildvcs=false -o $@ ./tests/testsum ./tests/vm ./tests/vm/image

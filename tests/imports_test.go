@@ -101,6 +101,7 @@ func folders() []folder {
 		{path: "tests/e2e"},
 		{path: "tests/bench"},
 		{path: "tests/vm", imports: []string{"tests/vm/spec"}},
+		{path: "tests/vm/boot", tests: []string{"tests/vm"}},
 		{path: "tests/vm/image", imports: []string{"tests/vm"}},
 		{path: "tests/vm/init", imports: []string{"tests/vm/spec"}},
 		{path: "tests/vm/run", imports: []string{"tests/vm"}},

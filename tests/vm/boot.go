@@ -22,10 +22,9 @@ const (
 	ExitGuest = 125
 )
 
-// Streams are where a command's output goes. They are files, because the guest's processor writes to them by itself; nil
-// is nowhere.
+// Streams are where a command's output goes; nil is nowhere.
 type Streams struct {
-	Stdout, Stderr *os.File
+	Stdout, Stderr io.Writer
 	// Log is told of boots that are tried again, and of how a guest ended that did not end well; nil is nowhere.
 	Log io.Writer
 	// Terminal connects the command to this process's terminal instead.
@@ -34,8 +33,8 @@ type Streams struct {
 	Rows, Columns uint16
 }
 
-// Result is how the guest of [Boot] did.
-type Result struct {
+// Report is how the guest of [Boot] did.
+type Report struct {
 	// Exit is the command's exit status, or one of those above.
 	Exit int
 	// Boots is how often the guest was booted: 1, or more when the command had not started.
@@ -46,8 +45,8 @@ type Result struct {
 
 // Boot runs one command in a guest of its own. What it gives back is the result of the command as far as there is one; an
 // error is one of the host's. A guest whose command has not started is booted again, one whose command has is not.
-func Boot(ctx context.Context, o Options, s Streams, args ...string) (Result, error) {
-	result := Result{Exit: ExitGuest}
+func Boot(ctx context.Context, o Options, s Streams, args ...string) (Report, error) {
+	result := Report{Exit: ExitGuest}
 	if len(args) == 0 {
 		return result, errors.New("no command for the guest")
 	}
@@ -67,24 +66,9 @@ func Boot(ctx context.Context, o Options, s Streams, args ...string) (Result, er
 	if s.Log == nil {
 		s.Log = io.Discard
 	}
-	w := wiring{terminal: s.Terminal}
-	if !s.Terminal {
-		null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
-		if err != nil {
-			return result, err
-		}
-		defer null.Close()
-		w.out, w.err = null, null
-		if s.Stdout != nil {
-			w.out = s.Stdout
-		}
-		if s.Stderr != nil {
-			w.err = s.Stderr
-		}
-	}
 	for result.Boots < boots {
 		result.Boots++
-		err = once(ctx, o, told, attempt{w, s.Log, &result})
+		err = once(ctx, o, told, attempt{s, &result})
 		if !errors.Is(err, errNoStart) {
 			return result, err
 		}
@@ -95,20 +79,37 @@ func Boot(ctx context.Context, o Options, s Streams, args ...string) (Result, er
 
 // attempt is what one boot needs beside its options.
 type attempt struct {
-	wiring wiring
-	log    io.Writer
-	result *Result
+	streams Streams
+	result  *Report
 }
 
-func once(ctx context.Context, o Options, told spec.Run, a attempt) error {
+func once(ctx context.Context, o Options, told spec.Run, a attempt) (err error) {
 	began := time.Now()
-	m, err := startMachine(o, told, a.wiring)
+	w := wiring{terminal: a.streams.Terminal}
+	if !w.terminal {
+		out, err := newOutput(a.streams.Stdout)
+		if err != nil {
+			return err
+		}
+		// After the guest has ended: then all has been written.
+		defer out.wait()
+		complaint, err := newOutput(a.streams.Stderr)
+		if err != nil {
+			return err
+		}
+		defer complaint.wait()
+		w.out, w.err = out.write, complaint.write
+	}
+	m, err := startMachine(o, told, w)
 	if err != nil {
 		return err
 	}
-	defer m.remove()
+	defer func() { err = errors.Join(err, m.remove()) }()
+	for _, file := range []*os.File{w.out, w.err} {
+		_ = file.Close()
+	}
 	complain := func(what string) {
-		fmt.Fprintf(a.log, "vm: kernel %s: %s; the last lines of its console:\n%s\n", o.Kernel, what, m.console())
+		fmt.Fprintf(a.streams.Log, "vm: kernel %s: %s; the last lines of its console:\n%s\n", o.Kernel, what, m.console())
 	}
 	if err := m.awaitStart(ctx.Done()); err != nil {
 		complain(err.Error())
@@ -131,7 +132,7 @@ func once(ctx context.Context, o Options, told spec.Run, a attempt) error {
 	a.result.Whole = time.Since(began)
 	switch said := m.said(); {
 	case said.timeout:
-		fmt.Fprintf(a.log, "vm: kernel %s: the command took more than %s\n", o.Kernel, o.Timeout)
+		fmt.Fprintf(a.streams.Log, "vm: kernel %s: the command took more than %s\n", o.Kernel, o.Timeout)
 		a.result.Exit = ExitTimeout
 	case said.exited:
 		a.result.Exit = said.exit
@@ -139,4 +140,38 @@ func once(ctx context.Context, o Options, told spec.Run, a attempt) error {
 		complain("it ended while the command ran")
 	}
 	return nil
+}
+
+// output is a pipe from the guest. QEMU takes only what is open for nothing but writing, which a terminal is not.
+type output struct {
+	write *os.File
+	done  chan struct{}
+}
+
+func newOutput(to io.Writer) (*output, error) {
+	if to == nil {
+		to = io.Discard
+	}
+	read, write, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("make a pipe: %w", err)
+	}
+	o := &output{write: write, done: make(chan struct{})}
+	go func() {
+		defer close(o.done)
+		defer read.Close()
+		if _, err := io.Copy(to, read); err != nil {
+			// Nobody reads any more, and the guest must not wait for it.
+			if _, err := io.Copy(io.Discard, read); err != nil {
+				return
+			}
+		}
+	}()
+	return o, nil
+}
+
+// wait waits for all that has been written.
+func (o *output) wait() {
+	_ = o.write.Close()
+	<-o.done
 }

@@ -4,6 +4,7 @@ package vm
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -222,7 +223,7 @@ func (m *machine) awaitStart(done <-chan struct{}) error {
 			return fmt.Errorf("%w within %s", errNoStart, bootLimit)
 		case <-done:
 			m.kill()
-			return errors.New("canceled")
+			return context.Canceled
 		}
 	}
 	return nil
@@ -230,7 +231,9 @@ func (m *machine) awaitStart(done <-chan struct{}) error {
 
 // kill ends QEMU and waits for its end.
 func (m *machine) kill() {
-	_ = m.command.Process.Kill()
+	if err := m.command.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		m.note("vm: kill QEMU: " + err.Error())
+	}
 	<-m.ended
 }
 
@@ -246,4 +249,4 @@ func (m *machine) console() string {
 }
 
 // remove forgets the run. The machine must have ended.
-func (m *machine) remove() { _ = os.RemoveAll(m.dir) }
+func (m *machine) remove() error { return os.RemoveAll(m.dir) }

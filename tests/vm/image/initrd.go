@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -93,7 +92,7 @@ func (c *cpio) add(e entry) {
 		6:  len(e.data),
 		11: len(e.name) + 1,
 	}
-	_, _ = io.WriteString(&c.text, "070701")
+	c.text.WriteString("070701")
 	for _, f := range fields {
 		fmt.Fprintf(&c.text, "%08x", f)
 	}

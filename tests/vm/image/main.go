@@ -115,29 +115,43 @@ func (b builder) build(ctx context.Context, kernel string) error {
 	if err := os.RemoveAll(work); err != nil {
 		return err
 	}
-	defer os.RemoveAll(work)
-	if samePackage {
-		err = os.Rename(b.dir, work)
-	} else {
-		err = unpack(ctx, want, work)
-	}
+	err = b.fill(ctx, fresh{want, program, samePackage}, work)
 	if err != nil {
-		return err
-	}
-	if err := writeInitrd(ctx, want.Release, work, program); err != nil {
-		return fmt.Errorf("write the initial archive: %w", err)
-	}
-	text, err := json.Marshal(want)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(work, vm.ImageFile), append(text, '\n'), 0o644); err != nil {
-		return err
+		return errors.Join(err, os.RemoveAll(work))
 	}
 	if err := os.RemoveAll(b.dir); err != nil {
 		return err
 	}
 	return os.Rename(work, b.dir)
+}
+
+// fresh is an image to be made.
+type fresh struct {
+	image   vm.Image
+	program []byte
+	// again says that only the first process is another one.
+	again bool
+}
+
+// fill makes the image in a folder beside its own.
+func (b builder) fill(ctx context.Context, f fresh, work string) error {
+	var err error
+	if f.again {
+		err = os.Rename(b.dir, work)
+	} else {
+		err = unpack(ctx, f.image, work)
+	}
+	if err != nil {
+		return err
+	}
+	if err := writeInitrd(ctx, f.image.Release, work, f.program); err != nil {
+		return fmt.Errorf("write the initial archive: %w", err)
+	}
+	text, err := json.Marshal(f.image)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(work, vm.ImageFile), append(text, '\n'), 0o644)
 }
 
 // newest is the package with the newest release of a kernel. When apt does not know it, its lists are read anew.
@@ -178,8 +192,7 @@ func output(ctx context.Context, dir, name string, args ...string) ([]byte, erro
 	command := exec.CommandContext(ctx, name, args...)
 	command.Dir = dir
 	out, err := command.Output()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return out, fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(string(exit.Stderr)))
 	}
 	if err != nil {

@@ -3,8 +3,8 @@
 package main
 
 import (
-	"bytes"
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -91,7 +91,7 @@ func (a *agent) signal(r spec.Request) {
 	defer a.mu.Unlock()
 	for pid, j := range a.running {
 		if j.id == r.ID {
-			_ = unix.Kill(-pid, unix.Signal(r.Signal))
+			signal(pid, unix.Signal(r.Signal))
 		}
 	}
 }

@@ -64,9 +64,11 @@ func (p ports) command(told spec.Run) error {
 	}
 	if told.Timeout > 0 {
 		time.AfterFunc(told.Timeout, func() {
-			_ = p.say(spec.WordTimeout)
-			_ = unix.Kill(-pid, unix.SIGQUIT)
-			time.AfterFunc(spec.Grace, func() { _ = unix.Kill(-pid, unix.SIGKILL) })
+			if err := p.say(spec.WordTimeout); err != nil {
+				fmt.Fprintln(os.Stderr, "init:", err)
+			}
+			signal(pid, unix.SIGQUIT)
+			time.AfterFunc(spec.Grace, func() { signal(pid, unix.SIGKILL) })
 		})
 	}
 	status, err := await(pid)
@@ -77,6 +79,13 @@ func (p ports) command(told spec.Run) error {
 		s.finish()
 	}
 	return p.say("%s %d", spec.WordExit, exitStatus(status))
+}
+
+// signal sends a signal to a command's process group. One that has ended needs none.
+func signal(pid int, number unix.Signal) {
+	if err := unix.Kill(-pid, number); err != nil && !errors.Is(err, unix.ESRCH) {
+		fmt.Fprintf(os.Stderr, "init: send %s to %d: %v\n", number, pid, err)
+	}
 }
 
 // await waits for the end of a process.

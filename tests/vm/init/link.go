@@ -22,7 +22,7 @@ func ask(what uintptr, r *request) error {
 		return err
 	}
 	defer unix.Close(fd)
-	if _, _, no := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), what, uintptr(unsafe.Pointer(r))); no != 0 {
+	if _, _, no := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), what, uintptr(unsafe.Pointer(r))); no != 0 { //nolint:gosec // the kernel reads and writes the structure during the call
 		return no
 	}
 	return nil

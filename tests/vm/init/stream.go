@@ -73,7 +73,10 @@ func (s *stream) copy(to io.Writer) {
 		}
 		n, err := s.read.Read(buffer)
 		if n > 0 {
-			_, _ = to.Write(buffer[:n])
+			if _, err := to.Write(buffer[:n]); err != nil {
+				fmt.Fprintln(os.Stderr, "init: pass on what a command writes:", err)
+				to = io.Discard
+			}
 		}
 		if err != nil {
 			if !done {

@@ -117,5 +117,9 @@ func raw(streams *vm.Streams) (restore func()) {
 	if err := unix.IoctlSetTermios(fd, unix.TCSETS, &now); err != nil {
 		return func() {}
 	}
-	return func() { _ = unix.IoctlSetTermios(fd, unix.TCSETS, before) }
+	return func() {
+		if err := unix.IoctlSetTermios(fd, unix.TCSETS, before); err != nil {
+			fmt.Fprintln(os.Stderr, "vm: restore the terminal (stty sane does):", err)
+		}
+	}
 }
