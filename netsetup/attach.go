@@ -122,11 +122,11 @@ func (s *Setup) begin(ctx context.Context, d *draft) (use *sharing, err error) {
 	return nil, fmt.Errorf("attach %s: dead containers still held what it needs after %d tries", d.container.ID, maxTries)
 }
 
-// isBounded says whether a reason to begin again has a bound of its own: of namesakes there is one a subnet at most, and
-// waiting ends by the clock.
+// isBounded says whether a reason to begin again has a bound of its own: of namesakes there is one a subnet at most, of the
+// users of a parent each is asked about once, and waiting ends by the clock.
 func isBounded(reason error) bool {
 	switch reason.(type) { //nolint:errorlint // draft.record gives them as they are
-	case *namesakeError, *busyError, *staleError:
+	case *namesakeError, *parentUsedError, *busyError, *staleError:
 		return true
 	}
 	return false
@@ -151,15 +151,10 @@ func (s *Setup) clear(ctx context.Context, d *draft, reason error) error {
 		return s.clearDead(ctx, earlier.rec, reason)
 	}
 	if namesake, ok := errors.AsType[*namesakeError](reason); ok {
-		d.asked[namesake.ref] = true
-		rec, ok, err := s.find(ctx, namesake.ref)
-		if err != nil || !ok {
-			return err
-		}
-		if err = s.clearDead(ctx, rec, reason); errors.Is(err, reason) {
-			return nil // it lives, or cannot be cleared now: another place will do
-		}
-		return err
+		return s.clearAsked(ctx, d, namesake.ref, reason) // if it lives, another place will do
+	}
+	if used, ok := errors.AsType[*parentUsedError](reason); ok {
+		return s.clearAsked(ctx, d, used.ref, reason) // if it lives, the plan says so
 	}
 	if inUse, ok := errors.AsType[*store.InUseError](reason); ok {
 		rec, ok, err := s.find(ctx, inUse.Holder)
@@ -179,6 +174,19 @@ func (s *Setup) clear(ctx context.Context, d *draft, reason error) error {
 		return nil
 	}
 	return reason
+}
+
+// clearAsked undoes a record that is proved dead. One that lives, or cannot be cleared now, is not asked about again.
+func (s *Setup) clearAsked(ctx context.Context, d *draft, ref store.Ref, reason error) error {
+	d.asked[ref] = true
+	rec, ok, err := s.find(ctx, ref)
+	if err != nil || !ok {
+		return err
+	}
+	if err = s.clearDead(ctx, rec, reason); errors.Is(err, reason) {
+		return nil
+	}
+	return err
 }
 
 // isFull says whether a pool of addresses, or all ports that a rule grants, are in use.

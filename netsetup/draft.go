@@ -102,20 +102,24 @@ func (d *draft) plan(tx *store.Tx) error {
 	if err := d.count(tx); err != nil {
 		return err
 	}
+	facts, err := d.users(tx)
+	if err != nil {
+		return err
+	}
 	in := plan.Input{
 		Record:      d.rec.ID,
 		HostID:      d.HostID,
 		Attachments: d.own,
-		Facts:       d.facts,
+		Facts:       facts,
 	}
 	for _, a := range d.own {
-		choice, err := d.choose(tx, a)
-		if err != nil {
-			return err
+		choice, chooseErr := d.choose(tx, a)
+		if chooseErr != nil {
+			return chooseErr
 		}
 		in.Choices = append(in.Choices, choice)
 	}
-	err := d.publish(tx, in.Choices)
+	err = d.publish(tx, in.Choices)
 	if err == nil {
 		in.OwnReserved, err = d.ownReserved(tx, in.Choices)
 	}
@@ -274,9 +278,9 @@ func (d *draft) namesake(tx *store.Tx, lease store.Lease) error {
 // maxMACs bounds the search for a free MAC address: a second container of the same name takes the second one.
 const maxMACs = 64
 
-// mac takes the MAC address: nil in passthru mode, where the child has its parent's.
+// mac takes the MAC address: nil in passthru mode and for ipvlan, where the child has its parent's.
 func (d *draft) mac(tx *store.Tx, scope string, a policy.Attachment, addrs []netip.Prefix) (plan.MAC, error) {
-	if a.Network.Mode == policy.ModePassthru {
+	if a.Network.Mode == policy.ModePassthru || a.Network.Driver == policy.IPVLAN && a.MAC == nil {
 		return nil, nil
 	}
 	if a.MAC != nil {

@@ -77,6 +77,9 @@ func queryOf(a policy.Attachment) kernel.Query {
 		Whole:         a.DNAT,
 		Gateways:      gatewaysOf(n),
 	}
+	if n.Driver == policy.IPVLAN {
+		q.Mode, q.Flag = n.Mode, n.Flag
+	}
 	if n.Driver != policy.Bridge || !n.Firewall || n.Closed() {
 		return q
 	}

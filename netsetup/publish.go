@@ -334,6 +334,10 @@ func sharedBy(steps plan.Steps) []string {
 			for _, p := range s.Ports {
 				names = append(names, sharedPortName(p))
 			}
+		case plan.AddMacvlan:
+			names = append(names, childName(s.Parent, policy.Macvlan, 0, 0))
+		case plan.AddIPVLAN:
+			names = append(names, childName(s.Parent, policy.IPVLAN, s.Mode, s.Flag))
 		default:
 		}
 	}

@@ -218,7 +218,7 @@ func unusedBy(tx *store.Tx, gone []store.Record) (plan.Steps, error) {
 	var names []string
 	for _, rec := range gone {
 		for _, name := range rec.Shared {
-			if !strings.HasPrefix(name, sharedPort) && !slices.Contains(names, name) {
+			if !strings.HasPrefix(name, sharedPort) && !strings.HasPrefix(name, sharedChild) && !slices.Contains(names, name) {
 				names = append(names, name)
 			}
 		}

@@ -106,14 +106,18 @@ func familySet(a netip.Addr) string {
 }
 
 // sources are the addresses that a container sends from: its own and the link-local one that the kernel makes of the MAC
-// address (RFC 4291, appendix A). Others of fe80::/10 may be a router's. A container without any is not asked.
+// address (RFC 4291, appendix A), nil for one that is not the container's alone. Others of fe80::/10 may be a router's. A
+// container without any is not asked.
 func sources(mac plan.MAC, own []netip.Addr) []netip.Addr {
 	if len(own) == 0 {
 		return nil
 	}
-	list := []netip.Addr{netip.AddrFrom16([16]byte{
-		0xfe, 0x80, 8: mac[0] ^ 2, 9: mac[1], 10: mac[2], 11: 0xff, 12: 0xfe, 13: mac[3], 14: mac[4], 15: mac[5],
-	})}
+	var list []netip.Addr
+	if mac != nil {
+		list = append(list, netip.AddrFrom16([16]byte{
+			0xfe, 0x80, 8: mac[0] ^ 2, 9: mac[1], 10: mac[2], 11: 0xff, 12: 0xfe, 13: mac[3], 14: mac[4], 15: mac[5],
+		}))
+	}
 	for _, a := range own {
 		list = append(list, a.Unmap().WithZone(""))
 	}

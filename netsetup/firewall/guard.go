@@ -105,7 +105,11 @@ func guardTable(s plan.AddGuard) (table, map[string][]nftables.SetElement, error
 			{name: ipv6().set(setSource), key: list(nftables.TypeIP6Addr)},
 		}
 		elements[setMACs] = []nftables.SetElement{{Key: s.MAC}}
-		for _, a := range sources(s.MAC, s.Addresses) {
+		unique := s.MAC
+		if s.SharedMAC {
+			unique = nil
+		}
+		for _, a := range sources(unique, s.Addresses) {
 			elements[familySet(a)] = append(elements[familySet(a)], nftables.SetElement{Key: address(a)})
 		}
 		t.chains = append(guard{free: len(s.Addresses) == 0}.chains(),

@@ -31,7 +31,7 @@ func (h *Host) ensureBridge(s plan.EnsureBridge) error {
 	}
 	err := h.conn.change(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, parts...)
 	if err != nil && !errors.Is(err, unix.EEXIST) {
-		return failed(err, "add bridge %s", s.Name)
+		return noKind(err, kindBridge, "add bridge %s", s.Name)
 	}
 	existed := err != nil
 	msg, err := h.conn.linkMessage(here, by{name: s.Name})

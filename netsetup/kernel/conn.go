@@ -201,6 +201,14 @@ func (a attribute) number() uint32 {
 	return binary.NativeEndian.Uint32(a.value)
 }
 
+// short is a number of 16 bits, 0 for what is none.
+func (a attribute) short() uint16 {
+	if len(a.value) != 2 {
+		return 0
+	}
+	return binary.NativeEndian.Uint16(a.value)
+}
+
 // text is a string, which has a trailing zero byte or not.
 func (a attribute) text() string { return unix.ByteSliceToString(a.value) }
 

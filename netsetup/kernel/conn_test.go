@@ -12,6 +12,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/lanhook/lanhook/policy"
 	"github.com/lanhook/lanhook/policy/request"
 )
 
@@ -35,10 +36,42 @@ func TestParseLink(t *testing.T) {
 	got, err := parseLink(msg)
 	want := State{
 		Name: "eth0", Kind: kindMacvlan, MTU: 1450, Parent: 7, Alias: "no zero at its end", AltNames: []string{"one", "two"},
-		MasterKind: kindBridge, Mode: 1,
+		MasterKind: kindBridge, Mode: 1, BondMode: noBond,
 	}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}
+
+func TestParseKinds(t *testing.T) {
+	short := func(kind int, v uint16) *nl.RtAttr { return nl.NewRtAttr(kind, nl.Uint16Attr(v)) }
+	for name, c := range map[string]struct {
+		kind string
+		data []*nl.RtAttr
+		want State
+	}{
+		"macvlan":                     {kindMacvlan, []*nl.RtAttr{number(unix.IFLA_MACVLAN_MODE, 16)}, State{Mode: policy.ModeSource, BondMode: noBond}},
+		"ipvlan l2":                   {kindIPVLAN, []*nl.RtAttr{short(1, 0), short(2, 0)}, State{Mode: policy.ModeL2, Flag: policy.FlagBridge, BondMode: noBond}},
+		"ipvlan l3 private":           {kindIPVLAN, []*nl.RtAttr{short(1, 1), short(2, 1)}, State{Mode: policy.ModeL3, Flag: policy.FlagPrivate, BondMode: noBond}},
+		"ipvlan l3s vepa":             {kindIPVLAN, []*nl.RtAttr{short(1, 2), short(2, 2)}, State{Mode: policy.ModeL3S, Flag: policy.FlagVEPA, BondMode: noBond}},
+		"an ipvlan mode to come":      {kindIPVLAN, []*nl.RtAttr{short(1, 3), short(2, 3)}, State{BondMode: noBond}},
+		"the same numbers of another": {"ipvtap", []*nl.RtAttr{short(1, 1), short(2, 1)}, State{BondMode: noBond}},
+		"bond in mode balance-rr":     {kindBond, []*nl.RtAttr{nl.NewRtAttr(unix.IFLA_BOND_MODE, []byte{0})}, State{}},
+		"bond in mode balance-alb":    {kindBond, []*nl.RtAttr{nl.NewRtAttr(unix.IFLA_BOND_MODE, []byte{6})}, State{BondMode: 6}},
+		"no bond":                     {kindVeth, []*nl.RtAttr{nl.NewRtAttr(unix.IFLA_BOND_MODE, []byte{6})}, State{BondMode: noBond}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			data := make([]nl.NetlinkRequestData, len(c.data))
+			for i, a := range c.data {
+				data[i] = a
+			}
+			got, err := parseLink(message(unix.SizeofIfInfomsg,
+				nest(unix.IFLA_LINKINFO, text(unix.IFLA_INFO_KIND, c.kind), nest(unix.IFLA_INFO_DATA, data...))))
+			c.want.Kind = c.kind
+			if diff := cmp.Diff(c.want, got); diff != "" || err != nil {
+				t.Errorf("%v (-want +got):\n%s", err, diff)
+			}
+		})
 	}
 }
 

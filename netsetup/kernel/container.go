@@ -14,7 +14,8 @@ import (
 	"github.com/lanhook/lanhook/netsetup/plan"
 )
 
-func (k *Kernel) addAddress(s plan.AddAddress) error {
+// addAddress waits for an address that another ipvlan child of the same parent has, see [whileInUse].
+func (k *Kernel) addAddress(ctx context.Context, s plan.AddAddress) error {
 	ns, err := k.namespace()
 	if err != nil {
 		return err
@@ -23,7 +24,15 @@ func (k *Kernel) addAddress(s plan.AddAddress) error {
 	if err != nil {
 		return err
 	}
-	err = ns.conn.change(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, addressParts(p.index, s.Address)...)
+	err = whileInUse(ctx, func() error {
+		return ns.conn.change(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, addressParts(p.index, s.Address)...)
+	})
+	if errors.Is(err, unix.EADDRINUSE) {
+		return &Error{
+			Op: fmt.Sprintf("add address %s to %s", s.Address, s.If), Cause: "another ipvlan child of its parent has it", Err: err,
+			hint: "the other one may be in another container: ask for another address, or stop that container",
+		}
+	}
 	return addressFailed(err, s.Address, s.If)
 }
 

@@ -5,6 +5,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -47,6 +48,9 @@ func (e *HostNamespaceError) Hint() string {
 	return "start the container with a network namespace of its own, or take its lanhook annotations away"
 }
 
+// oneUserHint helps where a parent has another kind of users.
+const oneUserHint = "a link cannot be a macvlan parent and an ipvlan parent, a bridge port or a bond member at once"
+
 // takenHint helps where the engine gave the container an eth0, and where somebody else did.
 const takenHint = "start it without the engine's own network (--network none), " +
 	"or ask for another name, as a pod has to: io.lanhook.network.NAME"
@@ -80,7 +84,31 @@ func failed(err error, format string, args ...any) error {
 		e.hint = "run as root; a rootless engine's containers cannot be plugged into the host's links"
 	case errors.Is(err, unix.EOPNOTSUPP):
 		e.Cause = "the kernel lacks this feature or its module"
-		e.hint = "see whether the module can be loaded: modprobe macvlan, modprobe bridge, modprobe veth"
+		e.hint = "use a kernel that has it; lanhook doctor says what is missing"
 	}
 	return e
+}
+
+// noKind is failed for a link of a kind that the kernel may not have: it loads the kind's module by itself, and says EOPNOTSUPP
+// when there is none (net/core/rtnetlink.c, __rtnl_newlink).
+func noKind(err error, kind, format string, args ...any) error {
+	if !errors.Is(err, unix.EOPNOTSUPP) {
+		return failed(err, format, args...)
+	}
+	module, option := moduleOf(kind)
+	return &Error{
+		Op: fmt.Sprintf(format, args...), Cause: "the kernel has no links of kind " + kind, Err: err,
+		hint: fmt.Sprintf("load the module: modprobe %s; where there is none, use a kernel with %s, or install the rest of its modules",
+			module, option),
+	}
+}
+
+// moduleOf is the module that brings a kind of links, and the option that a kernel is built with to have it.
+func moduleOf(kind string) (module, option string) {
+	switch kind {
+	case kindVLAN:
+		return "8021q", "CONFIG_VLAN_8021Q"
+	default:
+		return kind, "CONFIG_" + strings.ToUpper(kind)
+	}
 }

@@ -30,6 +30,10 @@ type Query struct {
 	Bridge string
 	// VLAN are the tags of the parent's sub-interface that is wanted, see [policy.Network].
 	VLAN []policy.Tag
+	// Mode and Flag are those of an ipvlan child that is to hang on the parent: it is asked whether the host has one there that
+	// has others. Flag is 0 for no such child.
+	Mode policy.Mode
+	Flag policy.Flag
 	// Uplink selects the link that is to be a port of Bridge, no field of it is set for none.
 	Uplink policy.Parent
 	// Device selects the device of the driver host-device.
@@ -72,6 +76,7 @@ func (h *Host) Facts(ctx context.Context, ns *Namespace, queries []Query) (plan.
 		}
 		if ok {
 			facts.Uplink[q.IfName] = link
+			err = h.siblings(&facts, q, link)
 		} else if q.Bridge != "" {
 			wantMTU = true
 			err = h.gatewayFacts(&facts, q)
@@ -147,6 +152,9 @@ func (h *Host) uplink(q Query) (plan.Link, bool, error) {
 		Index: s.Index, Name: s.Name, Kind: s.Kind, MAC: s.MAC, MTU: s.MTU, Up: s.Up,
 		MasterKind: s.MasterKind, Wireless: wireless(s), Loopback: s.Loopback, Group: s.Group,
 	}
+	if l.BondMode, err = h.bondMode(s); err != nil {
+		return plan.Link{}, false, err
+	}
 	if q.Bridge != "" {
 		if l.Localnet, err = h.localnet(s, q); err != nil {
 			return plan.Link{}, false, err
@@ -188,7 +196,7 @@ func (h *Host) linkByMAC(mac []byte) (State, bool, error) {
 
 func isChild(kind string) bool {
 	switch kind {
-	case kindMacvlan, "macvtap", "ipvlan", "ipvtap", "vlan", "macsec":
+	case kindMacvlan, "macvtap", kindIPVLAN, "ipvtap", kindVLAN, "macsec":
 		return true
 	default:
 		return false

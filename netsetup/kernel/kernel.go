@@ -48,7 +48,7 @@ func (h *Host) KernelByID(id int, open func() (*Namespace, error)) *Kernel {
 }
 
 // Apply carries out one step. It does not begin when ctx is done; a message to the kernel cannot be cut off, only the
-// wait for a MAC address that another link still has.
+// wait for an address that another link still has.
 //
 // Errors are of type [Error] or [NameTakenError], or package firewall's, and keep the kernel's error number.
 func (k *Kernel) Apply(ctx context.Context, step plan.Step) error {
@@ -65,7 +65,7 @@ func (k *Kernel) Apply(ctx context.Context, step plan.Step) error {
 	case plan.SetSysctls:
 		return k.setSysctls(s)
 	case plan.AddAddress:
-		return k.addAddress(s)
+		return k.addAddress(ctx, s)
 	case plan.SetLink:
 		return k.setLink(ctx, s)
 	case plan.AddRoute:

@@ -17,11 +17,15 @@ const (
 	kindVeth    = "veth"
 	kindIPVLAN  = "ipvlan"
 	kindVLAN    = "vlan"
+	kindBond    = "bond"
 )
 
-// kernelMode is a mode in the kernel's numbers, 0 for one that is none.
+// noBond is the bond mode of a link that is none.
+const noBond = -1
+
+// kernelMode is a mode of macvlan in the kernel's numbers, 0 for one that is none.
 func kernelMode(m policy.Mode) uint32 {
-	switch m {
+	switch m { //nolint:exhaustive // the others are ipvlan's
 	case policy.ModePrivate:
 		return nl.MACVLAN_MODE_PRIVATE
 	case policy.ModeVEPA:

@@ -60,20 +60,20 @@ func (h *Host) macvlanFailed(err error, s plan.AddMacvlan) error {
 	case errors.Is(err, unix.EEXIST):
 		e.Cause = "the container or the host has a link of this name already"
 	case errors.Is(err, unix.EBUSY):
-		e.Cause = s.Parent + " is in use by something that takes all its frames" + h.user(s.ParentIndex)
-		e.hint = "a link cannot be a macvlan parent and an ipvlan parent, a bridge port or a bond member at once"
+		e.Cause = s.Parent + " is in use by something that takes all its frames" + h.user(s.ParentIndex, kindIPVLAN)
+		e.hint = oneUserHint
 	case errors.Is(err, unix.ENODEV):
 		e.Cause = s.Parent + " does not exist any more"
 	case errors.Is(err, unix.EINVAL):
 		return h.macvlanInvalid(e, s)
 	default:
-		return failed(err, "%s", e.Op)
+		return noKind(err, kindMacvlan, "%s", e.Op)
 	}
 	return e
 }
 
-// user names who has a link, if it can be seen from the host.
-func (h *Host) user(index int) string {
+// user names who has a link that is to have children of another kind than the one named, if it can be seen from the host.
+func (h *Host) user(index int, kind string) string {
 	s, ok, err := h.conn.link(by{index: index})
 	if err != nil || !ok {
 		return ""
@@ -81,16 +81,20 @@ func (h *Host) user(index int) string {
 	if s.MasterKind != "" {
 		return ": it is a port of a " + s.MasterKind
 	}
-	children, err := h.conn.links(ofKind("ipvlan"))
+	children, err := h.conn.links(ofKind(kind))
 	if err != nil {
 		return ""
 	}
 	for _, child := range children {
 		if child.Parent == index {
-			return ": it has the ipvlan child " + child.Name
+			return fmt.Sprintf(": it has the %s child %s", kind, child.Name)
 		}
 	}
-	return ", such as an ipvlan child in another network namespace"
+	article := "a"
+	if kind == kindIPVLAN {
+		article = "an"
+	}
+	return fmt.Sprintf(", such as %s %s child in another network namespace", article, kind)
 }
 
 // macvlanInvalid tells apart what the driver calls EINVAL without a word (drivers/net/macvlan.c,
@@ -112,7 +116,7 @@ func (h *Host) macvlanInvalid(e *Error, s plan.AddMacvlan) error {
 	return e
 }
 
-// A macvlan's address is taken until its link is gone. When a container is started again at once, the kernel may still
+// A macvlan's MAC address, and an ipvlan's IP addresses, are taken until the link is gone. When a container is started again at once, the kernel may still
 // be at the links of its old namespace: it destroys namespaces one after the other in the background, some tens of
 // milliseconds each. Nothing tells when it is done, so it is asked again with growing waits.
 const (

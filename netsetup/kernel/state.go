@@ -39,8 +39,11 @@ type State struct {
 	MasterKind string
 	// Localnet is true when what is sent from 127.0.0.0/8 may leave by it (route_localnet).
 	Localnet bool
-	// Mode is set for a macvlan only.
+	// Mode is set for a macvlan and an ipvlan only, Flag for an ipvlan.
 	Mode policy.Mode
+	Flag policy.Flag
+	// BondMode is a bond's mode by its number (linux/if_bonding.h), -1 for what is no bond.
+	BondMode int
 	// Addresses and Routes are set by [Namespace.Link] and [Host.Link] only. Routes are those on the link that were
 	// not made by the kernel itself along with an address.
 	Addresses []netip.Prefix
@@ -165,6 +168,7 @@ func parseLink(msg []byte) (State, error) {
 		Loopback:    header.Flags&unix.IFF_LOOPBACK != 0,
 		Promiscuous: header.Flags&unix.IFF_PROMISC != 0,
 		AllMulti:    header.Flags&unix.IFF_ALLMULTI != 0,
+		BondMode:    noBond,
 	}
 	for _, a := range attrs {
 		switch a.kind {
@@ -231,16 +235,25 @@ func (s *State) parseInfo(value []byte) error {
 			data = a.value
 		}
 	}
-	if s.Kind != kindMacvlan {
-		return nil
-	}
 	attrs, err = attributes(data, 0)
 	for _, a := range attrs {
-		if a.kind == unix.IFLA_MACVLAN_MODE {
-			s.Mode = modeOf(a.number())
-		}
+		s.parseKind(a)
 	}
 	return err
+}
+
+// parseKind reads what there is of a link's kind.
+func (s *State) parseKind(a attribute) {
+	switch {
+	case s.Kind == kindMacvlan && a.kind == unix.IFLA_MACVLAN_MODE:
+		s.Mode = modeOf(a.number())
+	case s.Kind == kindIPVLAN && a.kind == unix.IFLA_IPVLAN_MODE:
+		s.Mode = ipvlanModeOf(a.short())
+	case s.Kind == kindIPVLAN && a.kind == unix.IFLA_IPVLAN_FLAGS:
+		s.Flag = ipvlanFlagOf(a.short())
+	case s.Kind == kindBond && a.kind == unix.IFLA_BOND_MODE && len(a.value) == 1:
+		s.BondMode = int(a.value[0])
+	}
 }
 
 // addresses lists those of one link. Only the kernel's filter keeps this cheap on a host with many links: it came with

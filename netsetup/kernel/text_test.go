@@ -98,7 +98,20 @@ func TestErrorText(t *testing.T) {
 		},
 		"no module": {
 			failed(unix.EOPNOTSUPP, "add bridge lan0"),
-			"add bridge lan0: the kernel lacks this feature or its module: operation not supported", "modprobe",
+			"add bridge lan0: the kernel lacks this feature or its module: operation not supported", "lanhook doctor",
+		},
+		"no module of a kind": {
+			noKind(fmt.Errorf("%w: %s", unix.EOPNOTSUPP, "Unknown device type"), kindIPVLAN, "add ipvlan a to b"),
+			"add ipvlan a to b: the kernel has no links of kind ipvlan: operation not supported: Unknown device type",
+			"modprobe ipvlan; where there is none, use a kernel with CONFIG_IPVLAN,",
+		},
+		"no module of VLANs": {
+			noKind(unix.EOPNOTSUPP, kindVLAN, "add vlan a to b"),
+			"add vlan a to b: the kernel has no links of kind vlan: operation not supported",
+			"modprobe 8021q; where there is none, use a kernel with CONFIG_VLAN_8021Q,",
+		},
+		"another error about a kind": {
+			noKind(unix.EINVAL, kindVLAN, "add vlan a to b"), "add vlan a to b: invalid argument", "",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

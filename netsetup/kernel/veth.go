@@ -70,7 +70,7 @@ func (k *Kernel) vethFailed(err error, s plan.AddVeth, bridge State) error {
 		e.Cause = "bridge " + bridge.Name + " has no place for another port"
 		e.hint = "a Linux bridge has 1023 ports at most; spread the containers over several networks"
 	default:
-		return failed(err, "%s", e.Op)
+		return noKind(err, kindVeth, "%s", e.Op)
 	}
 	return e
 }

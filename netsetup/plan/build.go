@@ -168,6 +168,9 @@ func (l link) configure() Steps {
 	for _, a := range l.choice.Addresses {
 		steps = append(steps, AddAddress{If: l.own, Address: a})
 	}
+	if a, ok := l.linkLocal(); ok {
+		steps = append(steps, AddAddress{If: l.own, Address: a})
+	}
 	steps = append(steps, SetLink{
 		From:        l.own,
 		Name:        l.IfName,
@@ -214,7 +217,10 @@ func (l link) sysctls() []request.Sysctl {
 		}
 		set("net.ipv6.conf.IFNAME.accept_ra", "0")
 		set("net.ipv6.conf.IFNAME.autoconf", "0")
-		if l.Network.SpoofCheck {
+		switch _, chosen := l.linkLocal(); {
+		case chosen:
+			set("net.ipv6.conf.IFNAME.addr_gen_mode", "1") // none but the one that it is given
+		case l.Network.SpoofCheck:
 			// The link-local address is made from the MAC address: the guard lets no other one pass.
 			set("net.ipv6.conf.IFNAME.addr_gen_mode", "0")
 		}
@@ -243,7 +249,9 @@ func (l link) result(o owners) Interface {
 		r.Uplink = l.Network.Bridge
 	}
 	for _, d := range l.defaults(o) {
-		r.Gateways = append(r.Gateways, d.Via)
+		if d.Via.IsValid() {
+			r.Gateways = append(r.Gateways, d.Via)
+		}
 	}
 	return r
 }

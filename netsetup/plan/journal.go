@@ -301,6 +301,7 @@ func (s *AddGuard) fields(c *Codec) {
 	c.Flag(&s.Spoof)
 	c.MAC(&s.MAC)
 	List(c, &s.Addresses, (*Codec).Addr)
+	c.Flag(&s.SharedMAC)
 	c.rate(&s.In)
 }
 

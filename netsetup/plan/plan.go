@@ -61,8 +61,8 @@ type Facts struct {
 	Device map[string]FoundDevice `json:"device,omitempty"`
 	// PortUplink is the link that a bridge network has as its uplink; no entry where there is none.
 	PortUplink map[string]Link `json:"port_uplink,omitempty"`
-	// Users are containers that have a child of the other of macvlan and ipvlan, or of ipvlan in another mode, on the parent of
-	// an attachment: in words, for the message.
+	// Users say who has a child of the other of macvlan and ipvlan, or of ipvlan in another mode or with another flag, on the
+	// parent of an attachment: in words, such as "container web has a macvlan child on it".
 	Users map[string]string `json:"users,omitempty"`
 	// Taken are the names asked for that the container has already.
 	Taken map[string]bool `json:"taken,omitempty"`

@@ -39,7 +39,7 @@ func checkLink(in Input, i int, fail failFunc) error {
 	}
 	switch a.Network.Driver {
 	case policy.Macvlan, policy.IPVLAN, policy.VLAN:
-		return checkParent(a, l.uplink, l.exists, l.mtu, fail)
+		return checkParent(in, l, fail)
 	case policy.HostDevice:
 		return nil
 	case policy.Bridge:
@@ -76,34 +76,6 @@ func checkBridge(uplink Link, fail failFunc) error {
 	case !uplink.Up && uplink.Group != Group:
 		return fail(fmt.Sprintf("bring it up: ip link set %s up", uplink.Name),
 			"bridge %s is down, and lanhook does not change a bridge that it has not made", uplink.Name)
-	}
-	return nil
-}
-
-func checkParent(a policy.Attachment, uplink Link, exists bool, mtu int, fail failFunc) error {
-	switch {
-	case !exists:
-		hint := "see which links there are with: ip link"
-		if a.Network.ParentWait > 0 {
-			hint = fmt.Sprintf("waited %s (parent-wait) for it; %s", a.Network.ParentWait, hint)
-		}
-		return fail(hint, "parent %s does not exist", a.Network.Parent)
-	case uplink.Loopback:
-		return fail("name the network card in the policy", "parent %s is the loopback interface", uplink.Name)
-	case uplink.MasterKind == "bridge":
-		return fail("use driver bridge with that bridge, or take the link out of it",
-			"parent %s is a port of a bridge", uplink.Name)
-	case uplink.MasterKind == "bond" || uplink.MasterKind == "team":
-		return fail("use the "+uplink.MasterKind+" itself as parent",
-			"parent %s is a member of a %s", uplink.Name, uplink.MasterKind)
-	case uplink.Wireless && a.Network.Mode != policy.ModePassthru:
-		return fail("a wireless access point takes frames from one MAC address a station; use a bridge network",
-			"parent %s is wireless, and macvlan children have their own MAC addresses", uplink.Name)
-	case !uplink.Up:
-		return fail(fmt.Sprintf("bring it up: ip link set %s up", uplink.Name), "parent %s is down", uplink.Name)
-	case mtu > uplink.MTU:
-		return fail("lower mtu, or raise the parent's",
-			"an MTU of %d is above the %d of parent %s", mtu, uplink.MTU, uplink.Name)
 	}
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // owners says which attachments own the default route, by index: for each family those that the container asked for,
-// or else the first one that has a gateway, unless the container has a default route already.
+// or else the first one that has a gateway or needs none, unless the container has a default route already.
 type owners struct{ v4, v6 map[int]bool }
 
 func defaultRoutes(in Input) owners {
@@ -24,7 +24,7 @@ func defaultOwners(in Input, family func(netip.Addr) bool, taken bool) map[int]b
 	for i, a := range in.Attachments {
 		l := newLink(in, i)
 		switch {
-		case !l.gateway(family).IsValid():
+		case !l.leads(family):
 		case a.DefaultRoute.Set && a.DefaultRoute.Want:
 			asked[i] = true
 		case a.DefaultRoute.Set || !a.Network.DefaultRoute || a.Network.Internal:
@@ -36,6 +36,11 @@ func defaultOwners(in Input, family func(netip.Addr) bool, taken bool) map[int]b
 		return asked
 	}
 	return first
+}
+
+// leads says whether the link can have the default route of a family: it has a gateway, or needs none.
+func (l link) leads(family func(netip.Addr) bool) bool {
+	return l.gateway(family).IsValid() || l.routed() && l.has(family)
 }
 
 // gateway is the link's gateway in a family: the one asked for, or that of the first subnet which has one and from
@@ -57,7 +62,7 @@ func (l link) gateway(family func(netip.Addr) bool) netip.Addr {
 	return netip.Addr{}
 }
 
-// defaults are the default routes that the link owns.
+// defaults are the default routes that the link owns, without a gateway where none can be reached.
 func (l link) defaults(o owners) []request.Route {
 	metric := l.Network.Metric
 	if l.DefaultRoute.Metric != 0 {

@@ -94,7 +94,7 @@ func (l link) snat() []Translation {
 	return all
 }
 
-// mac is the address of the container's end: in passthru mode, its parent's.
+// mac is the address of the container's end: in passthru mode, and for ipvlan, its parent's.
 func (l link) mac() MAC {
 	if l.choice.MAC == nil {
 		return l.uplink.MAC
@@ -123,6 +123,10 @@ func (l link) guard() Steps {
 	g := AddGuard{Table: l.own, If: l.IfName, In: l.Rates.In}
 	if l.Network.SpoofCheck {
 		g.Spoof, g.MAC, g.Addresses = true, l.mac(), l.addresses()
+		g.SharedMAC = l.Network.Driver == policy.IPVLAN
+	}
+	if own, ok := l.linkLocal(); ok {
+		g.Addresses = append(g.Addresses, own.Addr())
 	}
 	return Steps{g}
 }

@@ -126,6 +126,8 @@ type (
 		Spoof     bool
 		MAC       MAC
 		Addresses []netip.Addr
+		// SharedMAC says that MAC is the parent's too: the link-local address that is made of it is not the container's.
+		SharedMAC bool
 		// In is the rate of what is received.
 		In policy.Rate
 	}

@@ -101,7 +101,8 @@ func (s AddRoute) String() string {
 
 func (s DelLink) String() string {
 	var l line
-	l.addf("%s: delete %s %s with mac %s", s.Side, s.Kind, s.Name, s.MAC)
+	l.addf("%s: delete %s %s", s.Side, s.Kind, s.Name)
+	l.addIf(s.MAC != nil, "with mac %s", s.MAC)
 	l.addIf(s.IfName != "", "or %s with alias %s", s.IfName, s.Alias)
 	l.addIf(s.Index != 0, "or index %d", s.Index)
 	return l.String()

@@ -37,6 +37,7 @@ func (s AddGuard) String() string {
 	var l line
 	l.addf("container: guard %s by table %s", s.If, s.Table)
 	l.addIf(s.Spoof, "sending as %s", s.MAC)
+	l.addIf(s.Spoof && s.SharedMAC, "as its parent does")
 	for _, a := range s.Addresses {
 		l.addIf(s.Spoof, "%s", a)
 	}

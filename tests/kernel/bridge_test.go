@@ -54,7 +54,8 @@ func TestBridge(t *testing.T) {
 	t.Run("BR-01 bridge", func(t *testing.T) {
 		got := link(t, h, "lh-apps")
 		want := kernel.State{
-			Index: made.Index, Name: "lh-apps", Kind: "bridge", MAC: mac(0x10), MTU: 1450, Up: true, TxQueueLen: 1000,
+			BondMode: -1,
+			Index:    made.Index, Name: "lh-apps", Kind: "bridge", MAC: mac(0x10), MTU: 1450, Up: true, TxQueueLen: 1000,
 			Group: plan.Group, Addresses: bridge().Addresses,
 		}
 		got.Addresses = global(got.Addresses)
@@ -66,7 +67,8 @@ func TestBridge(t *testing.T) {
 		got := link(t, h, hairpin.Name)
 		peer := link(t, ns1, "eth0")
 		want := kernel.State{
-			Index: got.Index, Name: hairpin.Name, Kind: "veth", MAC: mac(0x21), MTU: 1450, Up: true, TxQueueLen: 1000,
+			BondMode: -1,
+			Index:    got.Index, Name: hairpin.Name, Kind: "veth", MAC: mac(0x21), MTU: 1450, Up: true, TxQueueLen: 1000,
 			Parent: peer.Index, Master: made.Index, MasterKind: "bridge",
 		}
 		if diff := cmp.Diff(want, got, byText()); diff != "" {

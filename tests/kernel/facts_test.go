@@ -232,6 +232,7 @@ func TestFacts(t *testing.T) {
 		want := plan.Facts{
 			Uplink: map[string]plan.Link{"lo": {
 				Index: uplink.Index, Name: nettest.CanaryBridge, Kind: "bridge", MAC: plan.MAC{2, 0x70, 0, 0, 0, 3}, MTU: 1500, Up: true,
+				BondMode: -1,
 			}},
 			Taken: map[string]bool{"lo": true}, DefaultMTU: 9000,
 		}

@@ -1,0 +1,106 @@
+package plan
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/lanhook/lanhook/policy"
+)
+
+// checkParent finds what would make a child of the parent fail, or have no way to the wire.
+func checkParent(in Input, l link, fail failFunc) error {
+	n, uplink := l.Network, l.uplink
+	switch {
+	case !l.exists:
+		hint := "see which links there are with: ip link"
+		if n.ParentWait > 0 {
+			hint = fmt.Sprintf("waited %s (parent-wait) for it; %s", n.ParentWait, hint)
+		}
+		return fail(hint, "parent %s does not exist", n.Parent)
+	case uplink.Loopback:
+		return fail("name the network card in the policy", "parent %s is the loopback interface", uplink.Name)
+	case uplink.MasterKind == "bridge":
+		return fail("use driver bridge with that bridge, or take the link out of it",
+			"parent %s is a port of a bridge", uplink.Name)
+	case uplink.MasterKind == "bond" || uplink.MasterKind == "team":
+		return fail("use the "+uplink.MasterKind+" itself as parent",
+			"parent %s is a member of a %s", uplink.Name, uplink.MasterKind)
+	case uplink.Kind == "ipvlan" || uplink.Kind == "ipvtap":
+		return fail("name the link in the policy on which it lies itself", "parent %s is an %s child itself", uplink.Name, uplink.Kind)
+	case !uplink.Up:
+		return fail(fmt.Sprintf("bring it up: ip link set %s up", uplink.Name), "parent %s is down", uplink.Name)
+	case l.mtu > uplink.MTU:
+		return fail("lower mtu, or raise the parent's",
+			"an MTU of %d is above the %d of parent %s", l.mtu, uplink.MTU, uplink.Name)
+	}
+	if err := checkOwnMAC(l, fail); err != nil {
+		return err
+	}
+	if who := in.Facts.Users[l.IfName]; who != "" {
+		return fail("the children of a link are all macvlan, or all ipvlan of one mode and flag: agree on one, or put one of the networks on "+
+			"another link, such as a VLAN of this one",
+			"parent %s cannot have %s: %s", uplink.Name, child(n), who)
+	}
+	if n.Driver == policy.IPVLAN {
+		return checkIPVLAN(l, fail)
+	}
+	return nil
+}
+
+// child is the kind of link that a network hangs on its parent, as messages have it.
+func child(n *policy.Network) string {
+	if n.Driver == policy.IPVLAN {
+		return fmt.Sprintf("an ipvlan child in mode %s %s", n.Mode, n.Flag)
+	}
+	return fmt.Sprintf("a %s child", n.Driver)
+}
+
+// The modes of a bond in which it writes its members' MAC addresses into what it sends, whoever sent it
+// (Documentation/networking/bonding.rst).
+const (
+	balanceTLB = 5
+	balanceALB = 6
+)
+
+// checkOwnMAC refuses parents by which no frame of another MAC address than their own can leave or come back.
+func checkOwnMAC(l link, fail failFunc) error {
+	if l.choice.MAC == nil || l.choice.MAC.String() == l.uplink.MAC.String() {
+		return nil
+	}
+	const remedy = "use driver ipvlan, whose children have their parent's MAC address"
+	switch {
+	case l.uplink.Wireless:
+		return fail("a wireless access point takes frames from one MAC address a station; "+remedy+", or a bridge network",
+			"parent %s is wireless, and its %s children have their own MAC addresses", l.uplink.Name, l.Network.Driver)
+	case l.uplink.BondMode == balanceTLB || l.uplink.BondMode == balanceALB:
+		mode := "balance-tlb"
+		if l.uplink.BondMode == balanceALB {
+			mode = "balance-alb"
+		}
+		return fail(remedy+", or another mode of the bond, such as active-backup or 802.3ad",
+			"parent %s is a bond in mode %s, which puts its members' MAC addresses in place of those of %s children",
+			l.uplink.Name, mode, l.Network.Driver)
+	}
+	return nil
+}
+
+// checkIPVLAN refuses what the policy lets nobody ask of an ipvlan child, and what the kernel would pass over.
+func checkIPVLAN(l link, fail failFunc) error {
+	switch {
+	case l.choice.MAC != nil:
+		return fail("ask for no MAC address, or use driver macvlan",
+			"the MAC address %s cannot be had: ipvlan children have that of their parent", l.choice.MAC)
+	case l.Network.Mode == policy.ModeL3S && l.Rates.In != (policy.Rate{}):
+		// What comes in goes from the parent's input of IP to the child's, and by no hook of the child
+		// (drivers/net/ipvlan/ipvlan_l3s.c, ipvlan_nf_input).
+		return fail("use mode l3, or no rate towards the container",
+			"what comes in cannot be limited in ipvlan mode l3s")
+	}
+	for _, family := range []func(netip.Addr) bool{netip.Addr.Is4, netip.Addr.Is6} {
+		if g := l.gateway(family); l.routed() && g.IsValid() {
+			return fail("leave the gateway away: the host routes what its ipvlan children send",
+				"the gateway %s cannot be reached in ipvlan mode %s", g, l.Network.Mode)
+		}
+	}
+	return nil
+}
