@@ -94,6 +94,8 @@ func attach(t *testing.T, ifname string, n *policy.Network) (policy.Attachment, 
 	switch {
 	case n.Mode == policy.ModePassthru:
 		c = plan.Choice{}
+	case n.Driver == policy.IPVLAN:
+		c.MAC = nil
 	case n.Driver == policy.Bridge:
 		c = plan.Choice{
 			Addresses: []netip.Prefix{netip.MustParsePrefix("172.30.0.9/16"), netip.MustParsePrefix("fd00:30::9/64")},
