@@ -175,7 +175,7 @@ func (d *draft) choose(tx *store.Tx, a policy.Attachment) (plan.Choice, error) {
 	}
 	l := lan{
 		scope:    a.Network.Scope(name),
-		reserved: d.Policy.Reserved(a.Network.Driver, name),
+		reserved: d.Policy.Reserved(a.Network, name),
 	}
 	for _, own := range uplink.Addresses {
 		l.own = append(l.own, ipam.Range{From: own, To: own})

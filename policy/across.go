@@ -53,12 +53,18 @@ func (d *decoder) bridges(doc *document) {
 		old := first[n.Bridge]
 		if old == nil {
 			first[n.Bridge] = n
+			// Those of a LAN are its routers' to tell apart.
 			for _, s := range n.Subnets {
-				all = append(all, used{s.Prefix, n})
+				if !n.OnLAN() {
+					all = append(all, used{s.Prefix, n})
+				}
 			}
 			continue
 		}
-		if !sameSubnets(old.Subnets, n.Subnets) || old.MTU != n.MTU {
+		if !d.sameLAN(n, old) {
+			continue
+		}
+		if !n.OnLAN() && !sameSubnets(old.Subnets, n.Subnets) || old.MTU != n.MTU {
 			d.fail(n.place("bridge"), "give it another bridge, or the same subnets and mtu",
 				"network %s: network %s has the bridge %s already, with other subnets or another mtu", n.Name, old.Name, n.Bridge)
 		}

@@ -26,6 +26,7 @@ func TestDocsTables(t *testing.T) {
 		{"file", table(fileSchema())},
 		{"network", table(networkSchema())},
 		{"parent", table(parentSchema())},
+		{"device", table(deviceSchema())},
 		{"subnet", table(subnetSchema())},
 		{"rule", table(ruleSchema())},
 		{"match", table(matchSchema())},
@@ -58,7 +59,7 @@ func table[T any](schema []field[T]) string {
 	}{
 		{"key", func(f field[T]) string { return "`" + f.name + "`" }},
 		{"type", func(f field[T]) string { return f.typ }},
-		{"driver", func(f field[T]) string { return driverList(f.drivers) }},
+		{"driver", func(f field[T]) string { return strings.Join(words(f.drivers), ", ") }},
 		{"default", func(f field[T]) string {
 			if f.required {
 				return "**required**"
@@ -95,8 +96,6 @@ func laterTable() string {
 		{"`ipam`", laterIPAM()},
 		{"`[network.NAME]`", laterNetworkKeys()},
 		{"`[[network.NAME.subnet]]`", laterSubnetKeys()},
-		{"`[[rule]]`", laterRuleKeys()},
-		{"`spell-out`", laterSpellOutKeys()},
 	} {
 		var names []string
 		for _, l := range row.laters {

@@ -35,9 +35,12 @@ func (d *decoder) checkFirewall(n *networkDraft, name string) {
 		d.foreignSubnetKeys(n, name)
 		return
 	}
+	said := n.Firewall
+	n.Firewall = n.Firewall && !n.OnLAN()
 	with, why := n.shut()
 	if with != "" {
 		for _, c := range []conflict{
+			{"firewall", n.OnLAN() && said},
 			{"gateway-mode", !n.Firewall || n.GatewayMode != GatewayIsolated},
 			{"masquerade", n.masquerade == yes},
 			{"snat", true},
@@ -70,8 +73,17 @@ func (d *decoder) checkFirewall(n *networkDraft, name string) {
 
 // shut is the key, with its value, by which nothing leaves the network through rules of lanhook's, "" for none.
 func (n *networkDraft) shut() (with, why string) {
-	const closed = "take one of the two out: nothing goes in or out there"
+	const (
+		closed = "take one of the two out: nothing goes in or out there"
+		lan    = "take one of the two out: the network is a piece of the LAN, where the host has no address and makes no rules"
+	)
 	switch {
+	case n.HasUplink():
+		return "uplink", lan
+	case n.Access != 0:
+		return "vlan", lan
+	case len(n.Trunk) > 0:
+		return "trunk", lan
 	case !n.Firewall:
 		return "firewall = false", "take one of the two out: it needs rules"
 	case n.Internal:

@@ -54,7 +54,7 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("a policy was made of what is not TOML: %v", err)
 		}
 		for name, n := range p.Networks {
-			if name != n.Name || n.Driver == 0 || n.MAC == 0 || n.IPAM == 0 || (n.Driver == Bridge) != (n.Mode == 0) {
+			if name != n.Name || n.Driver == 0 || n.MAC == 0 || n.IPAM == 0 || (n.Driver == Macvlan || n.Driver == IPVLAN) != (n.Mode != 0) {
 				t.Errorf("network %q is not whole: %+v", name, n)
 			}
 			if (n.IPAM == IPAMNone) != (len(n.Subnets) == 0) {

@@ -5,10 +5,7 @@ package policy
 
 func laterDrivers() []later {
 	return []later{
-		{"ipvlan", "ipvlan networks are"},
-		{"vlan", "VLAN sub-interfaces as networks are"},
 		{"vxlan", "VXLAN networks are"},
-		{"host-device", "moving a host's device into a container is"},
 	}
 }
 
@@ -21,10 +18,6 @@ func laterIPAM() []later {
 
 func laterNetworkKeys() []later {
 	return []later{
-		{"vlan", "VLAN sub-interfaces are"},
-		{"trunk", "VLAN trunks on bridge ports are"},
-		{"uplink", "uplinks of bridges are"},
-		{"vrf", "putting a bridge into a VRF is"},
 		{"conflict", "probing addresses on the wire is"},
 		{"announce", "announcing addresses on the wire is"},
 		{"host-access", "a sibling link on the host is"},
@@ -32,12 +25,10 @@ func laterNetworkKeys() []later {
 		{"ipv6", "switching a family by a key is"},
 		{"slaac", "IPv6 autoconfiguration is"},
 		{"accept-ra", "IPv6 autoconfiguration is"},
-		{"flag", "ipvlan networks are"},
 		{"remotes", "VXLAN networks are"},
 		{"vni", "VXLAN networks are"},
 		{"port", "VXLAN networks are"},
 		{"group", "VXLAN networks are"},
-		{"device", "moving a host's device into a container is"},
 		{"dhcp", "addresses by DHCP are"},
 	}
 }
@@ -48,14 +39,4 @@ func laterSubnetKeys() []later {
 		{"names", "reserving addresses for names is"},
 		{"host-access", "a sibling link on the host is"},
 	}
-}
-
-func laterRuleKeys() []later {
-	return []later{
-		{"vlans", "choosing a VLAN is"},
-	}
-}
-
-func laterSpellOutKeys() []later {
-	return []later{{"vlans", "VLAN sub-interfaces are"}}
 }

@@ -39,6 +39,9 @@ type networkDraft struct {
 	masquerade  choice
 	snat        []netip.Addr
 	rate, burst twoWay
+	// tags are the ids of vlan as written, and protocol is vlan-protocol; what they mean depends on the driver.
+	tags     []int
+	protocol VLANProtocol
 }
 
 // place is where a key stands, or the network's name when it is not set.
@@ -60,7 +63,7 @@ func (d *decoder) network(e *entry) *networkDraft {
 		named: e.at,
 		Network: &Network{
 			Name: e.name, MAC: MACStable, ParentWait: defaultParentWait, DefaultRoute: true, Firewall: true,
-			GatewayMode: GatewayNAT, ICC: true, Isolate: true,
+			GatewayMode: GatewayNAT, ICC: true, Isolate: true, SourceRouting: true,
 		},
 	}
 	name := "network " + e.name
@@ -73,14 +76,7 @@ func (d *decoder) network(e *entry) *networkDraft {
 		return n
 	}
 	d.foreignKeys(n, name)
-	switch n.Driver {
-	case Macvlan:
-		n.defaultMode()
-		d.checkMacvlan(n, name)
-	case Bridge:
-		n.ParentWait = 0
-		d.checkBridge(n, name)
-	}
+	d.checkLink(n, name)
 	d.checkFirewall(n, name)
 	d.checkAddresses(n, name)
 	n.Rates = d.rates(n.seen, name, n.MTU, n.rate, n.burst)
@@ -95,12 +91,6 @@ func (d *decoder) networkKeys() []field[networkDraft] {
 	return d.keys
 }
 
-func (n *networkDraft) defaultMode() {
-	if n.Mode == 0 && !n.has("mode") {
-		n.Mode = ModeBridge
-	}
-}
-
 // validNetworkName allows [a-z0-9][a-z0-9_.-]{0,62}: what can stand in a table's header without surprise.
 func validNetworkName(s string) bool {
 	const first, other = "abcdefghijklmnopqrstuvwxyz0123456789", "_.-"
@@ -112,45 +102,22 @@ func validNetworkName(s string) bool {
 func (d *decoder) foreignKeys(n *networkDraft, name string) {
 	for _, f := range d.networkKeys() {
 		if at, ok := n.seen[f.name]; ok && len(f.drivers) > 0 && !slices.Contains(f.drivers, n.Driver) {
-			d.fail(at, "take the key out", "%s: the driver %s has no %s, only %s has", name, n.Driver, f.name,
-				driverList(f.drivers))
+			if f.name == "mac" && n.Driver == IPVLAN {
+				d.fail(at, "take the key out",
+					"%s: mac cannot be set: all links of an ipvlan parent have its MAC address, the only one that the switch sees", name)
+				continue
+			}
+			d.fail(at, "take the key out", "%s: the driver %s has no %s, only %s", name, n.Driver, f.name, haveIt(f.drivers))
 		}
 	}
 }
 
-func driverList(drivers []Driver) string {
-	var names []string
-	for _, d := range drivers {
-		names = append(names, d.String())
+// haveIt is "macvlan has", or "macvlan, ipvlan and vlan have".
+func haveIt(drivers []Driver) string {
+	all := words(drivers)
+	last := len(all) - 1
+	if last == 0 {
+		return all[0] + " has"
 	}
-	return strings.Join(names, ", ")
-}
-
-func (d *decoder) checkMacvlan(n *networkDraft, name string) {
-	if !n.has("parent") {
-		d.fail(n.named, "name the host's link, or write parent = { default-route = true }",
-			"%s: parent is missing: a macvlan network hangs on a link of the host", name)
-	}
-	switch {
-	case n.Mode == ModeSource && !n.has("source"):
-		d.fail(n.place("mode"), "list the MAC addresses that may be heard: source = [\"…\"]",
-			"%s: source is missing: in mode source nobody is heard who is not listed", name)
-	case n.Mode != 0 && n.Mode != ModeSource && n.has("source"):
-		d.fail(n.place("source"), "take source out, or set mode = \"source\"",
-			"%s: source is for mode source, not for mode %s", name, n.Mode)
-	case n.Mode == ModePassthru && n.has("mac"):
-		d.fail(n.place("mac"), "take the key out",
-			"%s: mac cannot be set in mode passthru, where the container has the parent's MAC address", name)
-	}
-}
-
-func (d *decoder) checkBridge(n *networkDraft, name string) {
-	if n.has("bridge") {
-		return
-	}
-	n.Bridge = "lh-" + n.Name
-	if len(n.Bridge) > maxIfName && validNetworkName(n.Name) {
-		d.fail(n.named, "name the bridge with bridge = \"…\"",
-			"%s: its bridge would be called %s, which has %d bytes, and %d are the most", name, n.Bridge, len(n.Bridge), maxIfName)
-	}
+	return strings.Join(all[:last], ", ") + " and " + all[last] + " have"
 }

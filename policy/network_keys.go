@@ -4,58 +4,7 @@ import "slices"
 
 // networkSchema is the table [network.NAME].
 func networkSchema() []field[networkDraft] {
-	return slices.Concat(linkSchema(), addressSchema(), firewallSchema(), nameSchema(), limitSchema(), tuningSchema())
-}
-
-// linkSchema are the keys about the link itself.
-func linkSchema() []field[networkDraft] {
-	return []field[networkDraft]{
-		{
-			name: "driver", typ: "string", required: true, doc: "`macvlan` or `bridge`",
-			set: func(d *decoder, n *networkDraft, v value) { word(d, v, driverNames(), laterDrivers(), &n.Driver) },
-		},
-		{
-			name: "mode", typ: "string", def: "`bridge`", drivers: []Driver{Macvlan},
-			doc: "`bridge`, `private`, `vepa`, `passthru` or `source`, as in ip-link(8)",
-			set: func(d *decoder, n *networkDraft, v value) { word(d, v, modeNames(), nil, &n.Mode) },
-		},
-		{
-			name: "parent", typ: "string or table", drivers: []Driver{Macvlan},
-			doc: "the host's link that children hang on, required: a name, or `{ mac = \"…\" }`, `{ altname = \"…\" }` or " +
-				"`{ default-route = true }`",
-			set: func(d *decoder, n *networkDraft, v value) { d.parent(&n.Parent, v) },
-		},
-		{
-			name: "parent-wait", typ: "string", def: "`\"5s\"`", drivers: []Driver{Macvlan},
-			doc: "how long an attach waits for the parent to appear and be up, a time from `\"0s\"` to `\"15s\"`",
-			set: func(d *decoder, n *networkDraft, v value) { d.parentWait(&n.ParentWait, v) },
-		},
-		{
-			name: "bridge", typ: "string", def: "`lh-NAME`", drivers: []Driver{Bridge},
-			doc: "the bridge's name on the host, at most 15 bytes; made when it is missing, used as it is otherwise",
-			set: func(d *decoder, n *networkDraft, v value) {
-				if s, ok := v.str(d); ok && d.ifName(v, s) {
-					n.Bridge = s
-				}
-			},
-		},
-		{
-			name: "mtu", typ: "integer", def: "the parent's; for a bridge that of the host's default route",
-			doc: "in bytes, 68 to 65535, with an IPv6 subnet 1280 at least",
-			set: func(d *decoder, n *networkDraft, v value) { n.MTU = v.integer(d, minMTU, maxMTU) },
-		},
-		{
-			name: "mac", typ: "string", def: "`stable`",
-			doc: "where a MAC address comes from that the container does not ask for: `stable` (from host id, network and " +
-				"workload name), `random`, or `from-ip` (02:42 and the IPv4 address)",
-			set: func(d *decoder, n *networkDraft, v value) { word(d, v, macPolicyNames(), nil, &n.MAC) },
-		},
-		{
-			name: "source", typ: "list of MAC addresses", drivers: []Driver{Macvlan},
-			doc: "the senders that a child hears; mode `source` only, and required there",
-			set: func(d *decoder, n *networkDraft, v value) { n.Sources = d.macs(v) },
-		},
-	}
+	return slices.Concat(linkSchema(), bridgeSchema(), interfaceSchema(), addressSchema(), firewallSchema(), nameSchema(), limitSchema(), tuningSchema())
 }
 
 // addressSchema are the keys about addresses and routes.

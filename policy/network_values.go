@@ -18,8 +18,8 @@ func (d *decoder) ifName(v value, s string) bool {
 		return true
 	}
 	hint := ""
-	if len(s) > maxIfName && len(s) <= maxAltName && strings.HasSuffix(v.name, ": parent") {
-		hint = fmt.Sprintf("write parent = { altname = %q }", s)
+	if len(s) > maxIfName && len(s) <= maxAltName && (strings.HasSuffix(v.name, ": parent") || strings.HasSuffix(v.name, ": uplink")) {
+		hint = fmt.Sprintf("write %s = { altname = %q }", v.name[strings.LastIndexByte(v.name, ' ')+1:], s)
 	}
 	d.fail(v.at, hint, "%s: %s", v.name, err)
 	return false

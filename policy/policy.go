@@ -93,6 +93,9 @@ const (
 	MACRandom
 	// MACFromIP writes the IPv4 address behind 02:42, as Docker did.
 	MACFromIP
+	// MACKeep leaves the address that the link has: of the driver vlan its parent's, of host-device its own. It is the default
+	// of both, and what ipvlan has, whose links have their parent's address and no other.
+	MACKeep
 )
 
 // IPAM is how addresses are chosen.
@@ -201,9 +204,6 @@ type Device struct {
 	// PCI is its address on that bus, such as "0000:03:00.0".
 	PCI string
 }
-
-// FiltersVLANs says whether the network's bridge filters VLANs.
-func (n *Network) FiltersVLANs() bool { return n.Access != 0 || len(n.Trunk) > 0 }
 
 // Subnet is one address range of a network.
 type Subnet struct {

@@ -123,10 +123,8 @@ func furtherGrants() []field[ruleDraft] {
 			doc: "allows attachments that are spelled out in full, within these bounds",
 			set: func(d *decoder, r *ruleDraft, v value) {
 				r.SpellOut = &SpellOut{}
-				decode(d, v, spellOutSchema(), laterSpellOutKeys(), r.SpellOut)
-				if len(r.SpellOut.Modes) == 0 {
-					r.SpellOut.Modes = []string{ModeBridge.String()}
-				}
+				decode(d, v, spellOutSchema(), nil, r.SpellOut)
+				r.SpellOut.defaults()
 			},
 		},
 	}
@@ -156,6 +154,17 @@ func matchSchema() []field[Match] {
 	}
 }
 
+// defaults are the modes where the rule names none: the usual one of each driver.
+func (s *SpellOut) defaults() {
+	if len(s.Modes) > 0 {
+		return
+	}
+	s.Modes = []string{ModeBridge.String()}
+	if slices.Contains(s.Drivers, IPVLAN.String()) {
+		s.Modes = append(s.Modes, ModeL2.String())
+	}
+}
+
 // spellOutSchema is the table spell-out of a rule.
 func spellOutSchema() []field[SpellOut] {
 	return []field[SpellOut]{
@@ -172,12 +181,19 @@ func spellOutSchema() []field[SpellOut] {
 		},
 		{
 			name: "parents", typ: "list of globs", required: true,
-			doc: "the host's links that may be used: parents of macvlan, and bridges",
+			doc: "the host's links that may be used: parents, and bridges. A glob is for links alone, not for their VLANs",
 			set: func(d *decoder, s *SpellOut, v value) { s.Parents = texts(v.filled(d, "list at least one link")) },
 		},
 		{
-			name: "modes", typ: "list of strings", def: "`[\"bridge\"]`",
-			doc: "the macvlan modes that may be used. `source` cannot be spelled out",
+			name: "vlans", typ: "list of integers and strings", def: "none",
+			doc: "the VLANs that may be used, on parents and on the ports of bridges: ids, and ranges such as `\"100-199\"`. Of two " +
+				"tags both must be among them",
+			set: func(d *decoder, s *SpellOut, v value) { s.VLANs = d.vlanRanges(v) },
+		},
+		{
+			name: "modes", typ: "list of strings", def: "`[\"bridge\"]`, with ipvlan `[\"bridge\", \"l2\"]`",
+			doc: "the modes of macvlan and ipvlan that may be used; `private` and `vepa` are the flags of ipvlan, too, and its flag " +
+				"`bridge` needs no word. `source` cannot be spelled out",
 			set: func(d *decoder, s *SpellOut, v value) {
 				for _, one := range v.filled(d, "list at least one mode") {
 					var mode Mode
@@ -202,7 +218,7 @@ func (d *decoder) rule(n *node, number int) ruleDraft {
 			name = "rule " + quoted(e.val.text)
 		}
 	}
-	r.seen = decode(d, value{n, name}, ruleSchema(), laterRuleKeys(), &r)
+	r.seen = decode(d, value{n, name}, ruleSchema(), nil, &r)
 	r.Rates = d.rates(r.seen, name, 0, r.rate, r.burst)
 	return r
 }

@@ -23,7 +23,7 @@ func (p *Policy) spelledOut(k asked, a request.Attachment) (*Network, error) {
 		return nil, k.deny("make the VLAN interface on the host and name it as the parent",
 			"vlan: VLAN sub-interfaces are not in this version")
 	}
-	n := &Network{MAC: MACStable, IPAM: IPAMNone, DefaultRoute: true, SpoofCheck: true}
+	n := &Network{MAC: MACStable, IPAM: IPAMNone, DefaultRoute: true, SpoofCheck: true, SourceRouting: true}
 	err := n.Driver.UnmarshalText([]byte(link.Driver))
 	switch {
 	case err != nil || n.Driver == 0:

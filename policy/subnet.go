@@ -185,7 +185,7 @@ func (d *decoder) checkGateway(n *networkDraft, s *subnetDraft, where string) {
 	tiny := s.Prefix.Bits() >= s.Prefix.Addr().BitLen()-1
 	gw := s.Gateway
 	if !gw.IsValid() {
-		if n.Driver == Bridge && n.GatewayMode != GatewayIsolated && !tiny && !hasKey(s.seen, "gateway") {
+		if n.hostGateway() && n.GatewayMode != GatewayIsolated && !tiny && !hasKey(s.seen, "gateway") {
 			s.Gateway = usable.From
 		}
 		return
@@ -195,7 +195,7 @@ func (d *decoder) checkGateway(n *networkDraft, s *subnetDraft, where string) {
 	case n.GatewayMode == GatewayIsolated:
 		d.fail(s.gateway.at, "take one of the two out",
 			"%s: gateway %s does not go with gateway-mode = \"isolated\", where the host has no address", where, gw)
-	case n.Driver == Macvlan && s.Prefix.Addr().Is6() && gw.IsLinkLocalUnicast():
+	case !n.hostGateway() && s.Prefix.Addr().Is6() && gw.IsLinkLocalUnicast():
 		// Routers are known by their link-local addresses in IPv6 (RFC 4861 section 6.1.2).
 		s.Gateway = gw
 	case !s.Prefix.Contains(gw):
@@ -209,6 +209,9 @@ func (d *decoder) checkGateway(n *networkDraft, s *subnetDraft, where string) {
 		s.Gateway = gw
 	}
 }
+
+// hostGateway says whether the gateway is the host, and not a router on a LAN.
+func (n *Network) hostGateway() bool { return n.Driver == Bridge && !n.OnLAN() }
 
 func hasKey(seen map[string]mark, key string) bool {
 	_, ok := seen[key]

@@ -16,7 +16,7 @@ func flagNames() []string { return []string{"", "bridge", "private", "vepa"} }
 
 func vlanProtocolNames() []string { return []string{"", "802.1q", "802.1ad"} }
 
-func macPolicyNames() []string { return []string{"", "stable", "random", "from-ip"} }
+func macPolicyNames() []string { return []string{"", "stable", "random", "from-ip", "keep"} }
 
 func ipamNames() []string { return []string{"", "local", "static", "none"} }
 

@@ -6,15 +6,6 @@ import (
 	"slices"
 )
 
-// Scope names the layer 2 domain in which an address must be unique: two networks on one uplink share one. The uplink
-// is the name of the link that a macvlan's parent turned out to be; a bridge has its own name.
-func (n *Network) Scope(uplink string) string {
-	if n.Driver == Bridge {
-		return "bridge:" + n.Bridge
-	}
-	return n.Driver.String() + ":" + uplink
-}
-
 // View is a policy as `lanhook policy show` prints it, with the defaults filled in. Its JSON form is stable: fields may
 // be added, and none changes its meaning.
 type View struct {
@@ -25,12 +16,21 @@ type View struct {
 
 // NetworkView is a network in the words of the policy.
 type NetworkView struct {
-	Name          string       `json:"name,omitempty"`
-	Driver        string       `json:"driver"`
-	Mode          string       `json:"mode,omitempty"`
-	Parent        *ParentView  `json:"parent,omitempty"`
+	Name   string      `json:"name,omitempty"`
+	Driver string      `json:"driver"`
+	Mode   string      `json:"mode,omitempty"`
+	Flag   string      `json:"flag,omitempty"`
+	Parent *ParentView `json:"parent,omitempty"`
+	// VLAN is one id, or the outer and the inner one; for a bridge that of a container's port.
+	VLAN          []int        `json:"vlan,omitempty"`
+	VLANProtocol  string       `json:"vlan_protocol,omitempty"`
+	Device        *DeviceView  `json:"device,omitempty"`
 	ParentWait    string       `json:"parent_wait,omitempty"`
 	Bridge        string       `json:"bridge,omitempty"`
+	Uplink        *ParentView  `json:"uplink,omitempty"`
+	Trunk         []string     `json:"trunk,omitempty"`
+	DefaultVLAN   bool         `json:"default_vlan,omitempty"`
+	VRF           string       `json:"vrf,omitempty"`
 	MTU           int          `json:"mtu,omitempty"`
 	MAC           string       `json:"mac,omitempty"`
 	IPAM          string       `json:"ipam"`
@@ -58,6 +58,7 @@ type NetworkView struct {
 	Names         bool         `json:"names,omitempty"`
 	DNS           []string     `json:"dns,omitempty"`
 	DNSSearch     []string     `json:"dns_search,omitempty"`
+	SourceRouting bool         `json:"source_routing"`
 }
 
 // WaysView is something for each direction, "" for no bound: In is towards the container, Out away from it.
@@ -72,6 +73,13 @@ type ParentView struct {
 	MAC          string `json:"mac,omitempty"`
 	AltName      string `json:"altname,omitempty"`
 	DefaultRoute bool   `json:"default_route,omitempty"`
+}
+
+// DeviceView is how a device is found. One field is set.
+type DeviceView struct {
+	Name string `json:"name,omitempty"`
+	MAC  string `json:"mac,omitempty"`
+	PCI  string `json:"pci,omitempty"`
 }
 
 // SubnetView is a subnet. Ranges that are missing mean the whole of it.
@@ -118,6 +126,7 @@ type MatchView struct {
 type SpellOutView struct {
 	Drivers []string `json:"drivers"`
 	Parents []string `json:"parents"`
+	VLANs   []string `json:"vlans,omitempty"`
 	Modes   []string `json:"modes"`
 }
 
@@ -140,19 +149,17 @@ func (n *Network) View() NetworkView {
 		Internal: n.Internal, DefaultRoute: n.DefaultRoute, Metric: n.Metric, BCQueueLength: n.BroadcastQueue,
 		TXQueueLength: n.TxQueueLen, Promiscuous: n.Promiscuous, AllMulti: n.AllMulti, Hairpin: n.Hairpin,
 		Names: n.Names, DNS: words(n.DNS), DNSSearch: n.DNSSearch, Firewall: n.Firewall, ICC: n.ICC, Isolate: n.Isolate,
-		Bind: words(n.Bind), DNAT: words(n.DNAT), SpoofCheck: n.SpoofCheck,
+		Bind: words(n.Bind), DNAT: words(n.DNAT), SpoofCheck: n.SpoofCheck, Flag: n.Flag.String(),
+		Trunk: words(n.Trunk), DefaultVLAN: n.DefaultVLAN, VRF: n.VRF, SourceRouting: n.SourceRouting,
 	}
 	v.Rate, v.Burst = n.Rates.view()
 	if n.Firewall {
 		v.GatewayMode = n.GatewayMode.String()
 	}
-	if n.Mode != ModePassthru {
+	if n.Mode != ModePassthru && n.Driver != IPVLAN {
 		v.MAC = n.MAC.String()
 	}
-	if n.Driver == Macvlan {
-		v.Parent = &ParentView{n.Parent.Name, n.Parent.MAC.String(), n.Parent.AltName, n.Parent.DefaultRoute}
-		v.ParentWait = n.ParentWait.String()
-	}
+	n.viewLink(&v)
 	v.Routes, v.Sysctls = words(n.Routes), words(n.Sysctls)
 	v.Sources = words[net.HardwareAddr](n.Sources)
 	for _, s := range n.Subnets {
@@ -168,6 +175,33 @@ func (n *Network) View() NetworkView {
 	return v
 }
 
+// viewLink adds what the link hangs on.
+func (n *Network) viewLink(v *NetworkView) {
+	switch n.Driver {
+	case Macvlan, IPVLAN, VLAN:
+		v.Parent, v.ParentWait = n.Parent.view(), n.ParentWait.String()
+		for _, t := range n.VLAN {
+			v.VLAN = append(v.VLAN, t.ID)
+		}
+		if len(n.VLAN) > 0 {
+			v.VLANProtocol = n.VLAN[0].Protocol.String()
+		}
+	case Bridge:
+		if n.HasUplink() {
+			v.Uplink = n.Uplink.view()
+		}
+		if n.Access != 0 {
+			v.VLAN = []int{n.Access}
+		}
+	case HostDevice:
+		v.Device = &DeviceView{n.Device.Name, n.Device.MAC.String(), n.Device.PCI}
+	}
+}
+
+func (p Parent) view() *ParentView {
+	return &ParentView{p.Name, p.MAC.String(), p.AltName, p.DefaultRoute}
+}
+
 // View is the rule in the words of the policy.
 func (r *Rule) View() RuleView {
 	v := RuleView{
@@ -177,7 +211,7 @@ func (r *Rule) View() RuleView {
 	}
 	v.Rate, v.Burst = r.Rates.view()
 	if r.SpellOut != nil {
-		v.SpellOut = &SpellOutView{r.SpellOut.Drivers, r.SpellOut.Parents, r.SpellOut.Modes}
+		v.SpellOut = &SpellOutView{r.SpellOut.Drivers, r.SpellOut.Parents, words(r.SpellOut.VLANs), r.SpellOut.Modes}
 	}
 	return v
 }
