@@ -86,16 +86,16 @@ func (s *Setup) attach(ctx context.Context, d *draft) (Result, error) {
 // begin looks, chooses, plans and records, the latter three in one transaction. When what it needs is held by containers
 // that are proved dead, it clears them away and begins again.
 //
-// An attach that uses a bridge holds the lock on what is shared from before its record until use ends, so that nobody
-// takes the bridge, the rules or a reserved port for unused meanwhile. While it clears it must not hold that lock:
-// clearing may remove the last user's bridge.
+// An attach that uses a bridge or a sub-interface holds the lock on what is shared from before its record until use ends,
+// so that nobody takes these, the rules or a reserved port for unused meanwhile. While it clears it must not hold that
+// lock: clearing may remove what was the last user's.
 func (s *Setup) begin(ctx context.Context, d *draft) (use *sharing, err error) {
 	for tries := 0; tries < maxTries; tries++ {
 		if d.facts, err = s.look(ctx, d.ns, d.attachments); err != nil {
 			return nil, err
 		}
 		use = &sharing{store: s.Store}
-		if d.usesBridge() {
+		if d.usesShared() {
 			if err = use.begin(ctx); err != nil {
 				return nil, err
 			}

@@ -38,11 +38,12 @@ func (s *Setup) carryOut(ctx context.Context, ns *kernel.Namespace, rec store.Re
 
 // begun is the journal of an attach that failed after so many steps. Only what was done, or may have been, is taken back:
 // a route that was refused because it is there already is somebody else's, even if it looks like ours. What records alone
-// say whose it is may have been done by whoever renewed the rules meanwhile.
+// say whose it is may have been done by whoever renewed the rules meanwhile. What is shared goes with its last user, and
+// while the record named it, others may have left it to this one.
 func begun(steps plan.Steps, done int) plan.Steps {
 	list := slices.Clone(steps[:done])
 	for _, step := range steps[done:] {
-		if byRecord(step) {
+		if byRecord(step) || isShared(step) {
 			list = append(list, step)
 		}
 	}
@@ -52,7 +53,17 @@ func begun(steps plan.Steps, done int) plan.Steps {
 // byRecord says whether what a step makes bears no mark but that a record names it.
 func byRecord(step plan.Step) bool {
 	switch step.(type) {
-	case plan.AddRules, plan.ReservePorts:
+	case plan.AddRules, plan.ReservePorts, plan.EnsureUplink:
+		return true
+	default:
+		return false
+	}
+}
+
+// isShared says whether a step makes what containers share.
+func isShared(step plan.Step) bool {
+	switch step.(type) {
+	case plan.EnsureBridge, plan.EnsureVLAN, plan.EnsureUplink:
 		return true
 	default:
 		return false

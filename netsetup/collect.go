@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/netsetup/plan"
 	"github.com/lanhook/lanhook/netsetup/store"
 )
 
@@ -137,10 +138,14 @@ func (s *Setup) sweep(ctx context.Context, o CollectOptions) (swept, error) {
 	if err != nil || o.DryRun {
 		return found, err
 	}
+	var steps plan.Steps
 	if found.rules {
-		names = append(names, rules...)
+		steps = append(steps, plan.ReleaseRules{})
 	}
-	return found, s.releaseUnused(ctx, removalOf(names, func(string) bool { return !found.rules && len(rules) == 0 }), false)
+	for _, name := range found.bridges {
+		steps = append(steps, plan.ReleaseBridge{Name: name, Filtered: len(rules) == 0})
+	}
+	return found, s.releaseUnused(ctx, steps, false)
 }
 
 // hasRules says whether there are tables of the firewall, when no record needs one. A kernel without nftables has none.

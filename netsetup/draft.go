@@ -55,8 +55,12 @@ type draft struct {
 // crowd is from how many records on a /proc of our own takes less time than the list in the usual one.
 const crowd = 300
 
-func (d *draft) usesBridge() bool {
-	return slices.ContainsFunc(d.attachments, func(a policy.Attachment) bool { return a.Network.Driver == policy.Bridge })
+// usesShared says whether an attachment uses what others may remove meanwhile: a bridge, with or without an uplink, or a
+// sub-interface.
+func (d *draft) usesShared() bool {
+	return slices.ContainsFunc(d.attachments, func(a policy.Attachment) bool {
+		return a.Network.Driver == policy.Bridge || len(d.facts.Uplink[a.IfName].Subs) > 0
+	})
 }
 
 // namesakeError says that an address or MAC which this workload would get again is held by a record of its own name.

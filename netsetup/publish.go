@@ -17,21 +17,12 @@ import (
 	"github.com/lanhook/lanhook/policy/request"
 )
 
-// What records share beside links, in [store.Record.Shared]: the firewall's tables, and each port that is kept from the
-// host's own connections. No link has a slash in its name.
-const (
-	sharedRules = "rules/"
-	sharedPort  = "port/"
-)
-
 // wholeScope is the scope of leases of host addresses that are a container's as a whole.
 const wholeScope = "dnat"
 
 func portScope(protocol request.Protocol, port uint16) string {
 	return fmt.Sprintf("port/%s/%d", protocol, port)
 }
-
-func sharedPortName(port uint16) string { return sharedPort + strconv.Itoa(int(port)) }
 
 // portText is a host port as messages have it.
 func portText(protocol request.Protocol, addr netip.Addr, port uint16) string {
@@ -319,27 +310,4 @@ func (d *draft) ownReserved(tx *store.Tx, choices []plan.Choice) ([]uint16, erro
 // within says whether a port is in one of some ranges.
 func within(list []plan.Ports, port uint16) bool {
 	return slices.ContainsFunc(list, func(r plan.Ports) bool { return r.Has(port) })
-}
-
-// sharedBy names what a plan's steps share with those of others.
-func sharedBy(steps plan.Steps) []string {
-	var names []string
-	for _, step := range steps {
-		switch s := step.(type) {
-		case plan.EnsureBridge:
-			names = append(names, s.Name)
-		case plan.AddRules:
-			names = append(names, sharedRules)
-		case plan.ReservePorts:
-			for _, p := range s.Ports {
-				names = append(names, sharedPortName(p))
-			}
-		case plan.AddMacvlan:
-			names = append(names, childName(s.Parent, policy.Macvlan, 0, 0))
-		case plan.AddIPVLAN:
-			names = append(names, childName(s.Parent, policy.IPVLAN, s.Mode, s.Flag))
-		default:
-		}
-	}
-	return names
 }

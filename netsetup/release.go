@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/lanhook/lanhook/netsetup/apply"
@@ -75,12 +74,8 @@ func (s *Setup) undoElsewhere(ctx context.Context, rec store.Record) error {
 func undoOwn(ctx context.Context, k apply.Kernel, rec store.Record) *undoing {
 	u := &undoing{rec: rec, kernel: k}
 	u.fail(apply.Undo(ctx, k, slices.DeleteFunc(plan.Undo(rec.Steps), func(step plan.Step) bool {
-		switch step.(type) {
-		case plan.ReleaseBridge, plan.DelRules, plan.ReleasePorts:
-			return true
-		default:
-			return false
-		}
+		_, rules := step.(plan.DelRules)
+		return rules || len(sharedNames(step)) > 0
 	})))
 	return u
 }
@@ -155,7 +150,7 @@ func (s *Setup) isHere(rec store.Record) bool {
 // deleted it has taken it back.
 func (s *Setup) undoByRecord(ctx context.Context, all []*undoing) error {
 	there := map[store.Ref]bool{}
-	users := map[uint16][]store.Ref{}
+	users := map[string][]store.Ref{}
 	err := s.Store.View(ctx, func(tx *store.Tx) error {
 		for _, u := range all {
 			now, ok, err := tx.Record(u.rec.Ref())
@@ -164,8 +159,8 @@ func (s *Setup) undoByRecord(ctx context.Context, all []*undoing) error {
 			}
 			u.rec.Steps = withRules(u.rec.Steps, now.Steps)
 			there[u.rec.Ref()] = ok && s.isHere(u.rec)
-			for _, port := range reserved(u.rec) {
-				if users[port], err = usersOf(tx, sharedPortName(port)); err != nil {
+			for _, name := range sharedBy(unmarked(u.rec.Steps)) {
+				if users[name], err = usersOf(tx, name); err != nil {
 					return err
 				}
 			}
@@ -186,18 +181,35 @@ func (s *Setup) undoByRecord(ctx context.Context, all []*undoing) error {
 		})))
 		goes[u.rec.Ref()] = u.err == nil
 	}
+	idle := func(name string) bool {
+		return !slices.ContainsFunc(users[name], func(ref store.Ref) bool { return !goes[ref] })
+	}
 	for _, u := range all {
 		if !goes[u.rec.Ref()] {
 			continue
 		}
-		idle := slices.DeleteFunc(reserved(u.rec), func(port uint16) bool {
-			return slices.ContainsFunc(users[port], func(ref store.Ref) bool { return !goes[ref] })
-		})
-		if len(idle) > 0 {
-			u.fail(u.kernel.Apply(ctx, plan.ReleasePorts{Ports: idle}))
+		for _, step := range unmarked(u.rec.Steps) {
+			if part, some := idleOf(step, idle); some {
+				u.fail(u.kernel.Apply(ctx, part))
+			}
 		}
 	}
 	return nil
+}
+
+// unmarked are the removals of what a record shares and what bears no mark: records alone say that it is lanhook's.
+func unmarked(steps plan.Steps) plan.Steps {
+	return slices.DeleteFunc(removals(steps), isMarked)
+}
+
+// isMarked says whether what a removal removes bears lanhook's mark.
+func isMarked(step plan.Step) bool {
+	switch step.(type) {
+	case plan.ReleasePorts, plan.ReleaseUplink:
+		return false
+	default:
+		return true
+	}
 }
 
 // reserved are the ports that a record keeps from the host's own connections.
@@ -211,56 +223,31 @@ func reserved(rec store.Record) []uint16 {
 	return ports
 }
 
-// unusedBy are the steps that remove what records shared and no other names: the tables first, which need no look at
-// each bridge then.
+// unusedBy are the steps that remove what records shared and no other names.
 func unusedBy(tx *store.Tx, gone []store.Record) (plan.Steps, error) {
-	filtered := map[string]bool{}
-	var names []string
+	var all plan.Steps
+	seen := map[string]bool{}
+	add := func(step plan.Step) {
+		if name := sharedNames(step)[0]; !seen[name] {
+			seen[name], all = true, append(all, step)
+		}
+	}
 	for _, rec := range gone {
-		for _, name := range rec.Shared {
-			if !strings.HasPrefix(name, sharedPort) && !strings.HasPrefix(name, sharedChild) && !slices.Contains(names, name) {
-				names = append(names, name)
+		if slices.Contains(rec.Shared, sharedRules) {
+			add(plan.ReleaseRules{})
+		}
+		for _, step := range removals(rec.Steps) {
+			if isMarked(step) {
+				add(step)
 			}
 		}
-		for _, step := range rec.Steps {
-			if b, ok := step.(plan.EnsureBridge); ok && b.Filtered {
-				filtered[b.Name] = true
-			}
-		}
 	}
-	idle, err := unused(tx, names)
-	if err != nil {
-		return nil, err
-	}
-	return removalOf(idle, func(bridge string) bool { return filtered[bridge] }), nil
+	return unusedOf(tx, inOrder(all))
 }
 
-// removalOf are the steps that remove shared things.
-func removalOf(idle []string, filtered func(bridge string) bool) plan.Steps {
-	var steps plan.Steps
-	rules := slices.Contains(idle, sharedRules)
-	if rules {
-		steps = append(steps, plan.ReleaseRules{})
-	}
-	for _, name := range idle {
-		if name != sharedRules {
-			steps = append(steps, plan.ReleaseBridge{Name: name, Filtered: !rules && filtered(name)})
-		}
-	}
-	return steps
-}
-
-// shares is the name of what a removal removes.
-func shares(step plan.Step) string {
-	if b, ok := step.(plan.ReleaseBridge); ok {
-		return b.Name
-	}
-	return sharedRules
-}
-
-// bridgeWait bounds how long a detach waits for attaches that may be about to use the bridge. One that it leaves has a
+// sharedWait bounds how long a detach waits for attaches that may be about to use what is shared. What it leaves has a
 // user again, or is gc's.
-const bridgeWait = 2 * time.Second
+const sharedWait = 2 * time.Second
 
 // releaseUnused removes what no record named a moment ago, or names now when the caller has the exclusive lock. An attach
 // holds that lock shared from its record to the moment when the kernel shows what it uses, so under the exclusive one what
@@ -270,7 +257,7 @@ func (s *Setup) releaseUnused(ctx context.Context, idle plan.Steps, locked bool)
 		return nil
 	}
 	if !locked {
-		wait, cancel := context.WithTimeout(ctx, bridgeWait)
+		wait, cancel := context.WithTimeout(ctx, sharedWait)
 		defer cancel()
 		release, err := s.Store.LockExclusive(wait)
 		if errors.Is(err, context.DeadlineExceeded) {
@@ -290,48 +277,9 @@ func (s *Setup) releaseUnused(ctx context.Context, idle plan.Steps, locked bool)
 // stillUnused are the removals of what no record names now.
 func (s *Setup) stillUnused(ctx context.Context, idle plan.Steps) (plan.Steps, error) {
 	var still plan.Steps
-	err := s.Store.View(ctx, func(tx *store.Tx) error {
-		for _, step := range idle {
-			free, err := unused(tx, []string{shares(step)})
-			if err != nil {
-				return err
-			}
-			if len(free) > 0 {
-				still = append(still, step)
-			}
-		}
-		return nil
+	err := s.Store.View(ctx, func(tx *store.Tx) (err error) {
+		still, err = unusedOf(tx, idle)
+		return err
 	})
 	return still, err
-}
-
-// unused are the shared things among names that no record names.
-func unused(tx *store.Tx, names []string) ([]string, error) {
-	var idle []string
-	for _, name := range names {
-		used := false
-		for _, err := range tx.Users(name) {
-			if err != nil {
-				return nil, err
-			}
-			used = true
-			break
-		}
-		if !used {
-			idle = append(idle, name)
-		}
-	}
-	return idle, nil
-}
-
-// usersOf are the records that name a shared thing.
-func usersOf(tx *store.Tx, name string) ([]store.Ref, error) {
-	var refs []store.Ref
-	for ref, err := range tx.Users(name) {
-		if err != nil {
-			return nil, err
-		}
-		refs = append(refs, ref)
-	}
-	return refs, nil
 }
