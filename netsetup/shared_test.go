@@ -53,7 +53,10 @@ func TestRemovals(t *testing.T) {
 func TestInOrder(t *testing.T) {
 	vlan := func(name, parent string) plan.Step { return plan.ReleaseVLAN{Name: name, Parent: parent} }
 	all := plan.Steps{
-		vlan("p0.1", "p0"), vlan("p0.1.2", "p0.1"), plan.ReleaseBridge{Name: "br0"}, vlan("p1.1", "p1"), plan.ReleaseRules{},
+		vlan("p0.1", "p0"), vlan("p0.1.2", "p0.1"),
+		plan.ReleaseBridge{Name: "br0"},
+		vlan("p1.1", "p1"),
+		plan.ReleaseRules{},
 		vlan("circle", "round"), vlan("round", "circle"),
 	}
 	var got []string

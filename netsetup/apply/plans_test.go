@@ -92,6 +92,8 @@ func attach(t *testing.T, ifname string, n *policy.Network) (policy.Attachment, 
 		Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.1.9/24")}, MAC: plan.MAC(mac(t, "02:00:00:00:00:09")),
 	}
 	switch {
+	case n.Driver == policy.IPVLAN:
+		c.MAC = nil
 	case n.Mode == policy.ModePassthru:
 		c = plan.Choice{}
 	case n.Driver == policy.IPVLAN:
