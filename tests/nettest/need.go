@@ -32,8 +32,21 @@ const (
 	NFT     Feature = "nft"
 	// BridgeNF is a bridge whose frames go through the host's rules for packets (br_netfilter).
 	BridgeNF Feature = "bridge-nf"
-	IPVLAN   Feature = "ipvlan"
-	VLAN     Feature = "vlan"
+)
+
+// The features that kernels of the machines for development lack, and those of the test machine's guests have. What needs
+// them is tested there: tests stand in files whose names end in _vm_test.go, all of which the lane of guests runs.
+const (
+	IPVLAN Feature = "ipvlan"
+	// VLAN is a link for a VLAN, of 802.1Q and of 802.1ad.
+	VLAN Feature = "vlan"
+	// VLANFiltering is a bridge that keeps VLANs apart.
+	VLANFiltering Feature = "vlan-filtering"
+	Dummy         Feature = "dummy"
+	Bond          Feature = "bond"
+	VRF           Feature = "vrf"
+	// SCTP are sockets of SCTP.
+	SCTP Feature = "sctp"
 )
 
 // Need skips the test, loudly, unless the kernel has the features. It finds out by using them in a namespace that ends
@@ -91,55 +104,84 @@ func (s *Space) CallBridge(t testing.TB, call bool) {
 	})
 }
 
+// use uses a feature in the namespace of the thread.
 func use(f Feature) error {
-	if f == NFT {
+	switch f { //nolint:exhaustive // the others are links
+	case NFT:
 		out, err := exec.Command("nft", "add table inet probe").CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("add an nft table: %w: %s", err, out)
 		}
 		return nil
-	}
-	if f == BridgeNF {
+	case BridgeNF:
 		_, err := os.Stat(bridgeCalls()[0])
 		return err
-	}
-	named := func(name string) netlink.LinkAttrs {
-		a := netlink.NewLinkAttrs()
-		a.Name = name
-		return a
+	case SCTP:
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_SCTP)
+		if err != nil {
+			return fmt.Errorf("open a socket of SCTP: %w", err)
+		}
+		return unix.Close(fd)
 	}
 	parent := &netlink.Veth{LinkAttrs: named("probe0"), PeerName: "probe1"}
 	if err := netlink.LinkAdd(parent); err != nil {
 		return fmt.Errorf("add a veth: %w", err)
 	}
-	attrs := named("probe2")
-	var link netlink.Link
-	switch f { //nolint:exhaustive // the children of a parent are below
-	case Veth:
-		return nil
-	case Bridge:
-		link = &netlink.Bridge{LinkAttrs: attrs}
-	case VXLAN:
-		link = &netlink.Vxlan{LinkAttrs: attrs, VxlanId: 10, Port: 4789}
-	default:
-		lower, err := netlink.LinkByName("probe0")
-		if err != nil {
-			return err
-		}
-		attrs.ParentIndex = lower.Attrs().Index
-		switch f { //nolint:exhaustive // the others are above
-		case Macvlan:
-			link = &netlink.Macvlan{LinkAttrs: attrs, Mode: netlink.MACVLAN_MODE_BRIDGE}
-		case IPVLAN:
-			link = &netlink.IPVlan{LinkAttrs: attrs, Mode: netlink.IPVLAN_MODE_L2}
-		case VLAN:
-			link = &netlink.Vlan{LinkAttrs: attrs, VlanId: 10}
-		default:
-			return fmt.Errorf("there is no feature %q", f)
+	lower, err := netlink.LinkByName("probe0")
+	if err != nil {
+		return err
+	}
+	links := linksOf(f, lower.Attrs().Index)
+	if links == nil && f != Veth {
+		return fmt.Errorf("there is no feature %q", f)
+	}
+	for _, link := range links {
+		if err := netlink.LinkAdd(link); err != nil {
+			return fmt.Errorf("add a %s: %w", f, err)
 		}
 	}
-	if err := netlink.LinkAdd(link); err != nil {
-		return fmt.Errorf("add a %s: %w", f, err)
+	return nil
+}
+
+func named(name string) netlink.LinkAttrs {
+	a := netlink.NewLinkAttrs()
+	a.Name = name
+	return a
+}
+
+// linksOf are the links by which a feature shows, beside the parent.
+func linksOf(f Feature, parent int) []netlink.Link {
+	attrs := named("probe2")
+	child := attrs
+	child.ParentIndex = parent
+	on := true
+	switch f {
+	case Bridge:
+		return []netlink.Link{&netlink.Bridge{LinkAttrs: attrs}}
+	case VLANFiltering:
+		return []netlink.Link{&netlink.Bridge{LinkAttrs: attrs, VlanFiltering: &on}}
+	case VXLAN:
+		return []netlink.Link{&netlink.Vxlan{LinkAttrs: attrs, VxlanId: 10, Port: 4789}}
+	case Dummy:
+		return []netlink.Link{&netlink.Dummy{LinkAttrs: attrs}}
+	case Bond:
+		bond := netlink.NewLinkBond(attrs)
+		bond.Mode = netlink.BOND_MODE_ACTIVE_BACKUP
+		return []netlink.Link{bond}
+	case VRF:
+		return []netlink.Link{&netlink.Vrf{LinkAttrs: attrs, Table: 10}}
+	case Macvlan:
+		return []netlink.Link{&netlink.Macvlan{LinkAttrs: child, Mode: netlink.MACVLAN_MODE_BRIDGE}}
+	case IPVLAN:
+		return []netlink.Link{&netlink.IPVlan{LinkAttrs: child, Mode: netlink.IPVLAN_MODE_L2}}
+	case VLAN:
+		service := child
+		service.Name = "probe3"
+		return []netlink.Link{
+			&netlink.Vlan{LinkAttrs: child, VlanId: 10},
+			&netlink.Vlan{LinkAttrs: service, VlanId: 10, VlanProtocol: netlink.VLAN_PROTOCOL_8021AD},
+		}
+	case Veth, NFT, BridgeNF, SCTP:
 	}
 	return nil
 }
