@@ -73,13 +73,16 @@ func checkOwnMAC(l link, fail failFunc) error {
 		return fail("a wireless access point takes frames from one MAC address a station; "+remedy+", or a bridge network",
 			"parent %s is wireless, and its %s children have their own MAC addresses", l.uplink.Name, l.Network.Driver)
 	case l.uplink.BondMode == balanceTLB || l.uplink.BondMode == balanceALB:
-		mode := "balance-tlb"
+		mode, is := "balance-tlb", "is"
 		if l.uplink.BondMode == balanceALB {
 			mode = "balance-alb"
 		}
+		if l.uplink.Kind != "bond" {
+			is = "lies on"
+		}
 		return fail(remedy+", or another mode of the bond, such as active-backup or 802.3ad",
-			"parent %s is a bond in mode %s, which puts its members' MAC addresses in place of those of %s children",
-			l.uplink.Name, mode, l.Network.Driver)
+			"parent %s %s a bond in mode %s, which puts its members' MAC addresses in place of those of %s children",
+			l.uplink.Name, is, mode, l.Network.Driver)
 	}
 	return nil
 }
