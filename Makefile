@@ -188,4 +188,4 @@ bin/tools/shfmt: .ci/tools.mod .ci/tools.sum
 	@go build -modfile=.ci/tools.mod -trimpath -ldflags '-s -w' -o $@ mvdan.cc/sh/v3/cmd/shfmt
 
 bin/tools/testsum: $(wildcard tests/testsum/*.go)
-	@go build -buildvcs=false -o $@ ./tests/testsum ./tests/vm ./tests/vm/image
+	@go build -buildvcs=false -o $@ ./tests/testsum
