@@ -25,7 +25,7 @@ GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=$(BUILDVCS) $(LEAN:%=-gcf
 # Tests find races (the race detector needs cgo, and thus gcc) and do not lean on their order.
 GO_TEST  := CGO_ENABLED=1 go test -json -race -shuffle=on
 TOOLS    := bin/tools/golangci-lint bin/tools/shfmt bin/tools/testsum
-SCRIPTS  := .ci/run .ci/deps .ci/fuzz .ci/engines $(wildcard tests/demo/run tests/bench/run tests/*/*.sh)
+SCRIPTS  := .ci/run .ci/deps .ci/fuzz .ci/engines $(wildcard tests/demo/run tests/bench/run tests/scenarios/bundle tests/*/*.sh)
 PROGRAMS := lanhook lanhook-runtime containerd-shim-lanhook-v2
 MANPAGES := $(wildcard packaging/man/*.[0-9])
 
@@ -37,7 +37,7 @@ PACKAGES := gcc libc6-dev git runc crun podman conmon busybox-static iproute2 nf
 # Packages by lane, asked for when a target needs them. Everything beside the code and in these folders of tests/ runs
 # without root; the others below tests/ need it. ./tests itself is the target imports.
 UNIT = $(shell go list -buildvcs=false ./... | grep -v -E '/tests(/|$$)') ./tests/testsum ./tests/bench ./tests/vm ./tests/vm/image
-ROOT = $(shell go list -buildvcs=false ./tests/... | grep -v -E '/tests(/(testsum|e2e|bench|demo|vm|vm/.*))?$$')
+ROOT = $(shell go list -buildvcs=false ./tests/... | grep -v -E '/tests(/(testsum|e2e|bench|demo|scenarios|vm|vm/.*))?$$')
 
 .PHONY: help build install uninstall deps check vet unit imports lint format-check check-root check-e2e test fuzz \
 	bench demo engines check-engines vm fmt fix generate clean FORCE

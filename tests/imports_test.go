@@ -106,6 +106,7 @@ func folders() []folder {
 		{path: "tests/vm/init", imports: []string{"tests/vm/spec"}},
 		{path: "tests/vm/run", imports: []string{"tests/vm"}},
 		{path: "tests/vm/spec"},
+		{path: "tests/scenarios", tests: []string{"tests/vm"}},
 	}
 }
 
