@@ -29,7 +29,7 @@ func (h *Host) siblings(facts *plan.Facts, q Query, parent plan.Link) error {
 	if q.Flag == 0 || parent.Index == 0 {
 		return nil
 	}
-	all, err := h.conn.links(ofKind(kindIPVLAN))
+	all, err := h.conn.linksOfKind(kindIPVLAN)
 	if err != nil {
 		return failed(err, "list ipvlan children of %s", parent.Name)
 	}

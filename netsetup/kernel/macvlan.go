@@ -81,7 +81,7 @@ func (h *Host) user(index int, kind string) string {
 	if s.MasterKind != "" {
 		return ": it is a port of a " + s.MasterKind
 	}
-	children, err := h.conn.links(ofKind(kind))
+	children, err := h.conn.linksOfKind(kind)
 	if err != nil {
 		return ""
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -137,9 +138,11 @@ func (c *conn) links(filters ...nl.NetlinkRequestData) ([]State, error) {
 	return list, nil
 }
 
-// ofKind is a filter for links.
-func ofKind(kind string) nl.NetlinkRequestData {
-	return nest(unix.IFLA_LINKINFO, text(unix.IFLA_INFO_KIND, kind))
+// linksOfKind lists the links of a kind. The kernel's filter lets all links through as long as it does not know the kind, its
+// module not being loaded (net/core/rtnetlink.c, linkinfo_to_kind_ops).
+func (c *conn) linksOfKind(kind string, filters ...nl.NetlinkRequestData) ([]State, error) {
+	list, err := c.links(append(filters, nest(unix.IFLA_LINKINFO, text(unix.IFLA_INFO_KIND, kind)))...)
+	return slices.DeleteFunc(list, func(s State) bool { return s.Kind != kind }), err
 }
 
 // extSkipStats (RTEXT_FILTER_SKIP_STATS) leaves the counters out of an answer, which are most of it.
