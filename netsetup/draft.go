@@ -282,9 +282,9 @@ func (d *draft) namesake(tx *store.Tx, lease store.Lease) error {
 // maxMACs bounds the search for a free MAC address: a second container of the same name takes the second one.
 const maxMACs = 64
 
-// mac takes the MAC address: nil in passthru mode and for ipvlan, where the child has its parent's.
+// mac takes the MAC address: nil in passthru mode, where the child has its parent's, and where the network says so.
 func (d *draft) mac(tx *store.Tx, scope string, a policy.Attachment, addrs []netip.Prefix) (plan.MAC, error) {
-	if a.Network.Mode == policy.ModePassthru || a.Network.Driver == policy.IPVLAN && a.MAC == nil {
+	if a.Network.Mode == policy.ModePassthru || a.Network.MAC == policy.MACKeep && a.MAC == nil {
 		return nil, nil
 	}
 	if a.MAC != nil {

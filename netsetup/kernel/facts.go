@@ -28,8 +28,10 @@ type Query struct {
 	Parent policy.Parent
 	// Bridge is the name of the network's bridge, "" for none.
 	Bridge string
-	// VLAN are the tags of the parent's sub-interface that is wanted, see [policy.Network].
+	// VLAN are the tags of the parent's sub-interface that is wanted, see [policy.Network]. Own is the tag of a further one on it
+	// that is to be the container's own, the zero Tag for none: it is asked whether the host has that.
 	VLAN []policy.Tag
+	Own  policy.Tag
 	// Mode and Flag are those of an ipvlan child that is to hang on the parent: it is asked whether the host has one there that
 	// has others. Flag is 0 for no such child.
 	Mode policy.Mode
@@ -76,7 +78,9 @@ func (h *Host) Facts(ctx context.Context, ns *Namespace, queries []Query) (plan.
 		}
 		if ok {
 			facts.Uplink[q.IfName] = link
-			err = h.siblings(&facts, q, link)
+			if err = h.siblings(&facts, q, link); err == nil {
+				err = h.tagFacts(&facts, q, link)
+			}
 		} else if q.Bridge != "" {
 			wantMTU = true
 			err = h.gatewayFacts(&facts, q)
@@ -129,45 +133,35 @@ func missingIPv6() (bool, error) {
 
 func (h *Host) uplink(q Query) (plan.Link, bool, error) {
 	var (
-		s   State
+		l   plan.Link
 		ok  bool
 		err error
 	)
-	switch {
-	case q.Bridge != "":
-		s, ok, err = h.conn.link(by{name: q.Bridge})
-	case q.Parent.Name != "":
-		s, ok, err = h.conn.link(by{name: q.Parent.Name})
-	case q.Parent.AltName != "":
-		s, ok, err = h.conn.link(by{altName: q.Parent.AltName})
-	case len(q.Parent.MAC) > 0:
-		s, ok, err = h.linkByMAC(q.Parent.MAC)
-	case q.Parent.DefaultRoute:
-		s, ok, err = h.defaultLink()
-	}
-	if err != nil || !ok {
-		return plan.Link{}, false, err
-	}
-	l := plan.Link{
-		Index: s.Index, Name: s.Name, Kind: s.Kind, MAC: s.MAC, MTU: s.MTU, Up: s.Up,
-		MasterKind: s.MasterKind, Wireless: wireless(s), Loopback: s.Loopback, Group: s.Group,
-	}
-	if l.BondMode, err = h.bondMode(s); err != nil {
-		return plan.Link{}, false, err
-	}
 	if q.Bridge != "" {
-		if l.Localnet, err = h.localnet(s, q); err != nil {
-			return plan.Link{}, false, err
-		}
+		l, ok, err = h.bridge(q)
+	} else {
+		l, ok, err = h.parent(q.Parent, q.VLAN)
 	}
-	if !q.WantAddresses {
-		return l, true, nil
+	if err != nil || !ok || !q.WantAddresses || l.Index == 0 {
+		return l, ok, err
 	}
-	prefixes, err := h.conn.addresses(s.Index)
+	prefixes, err := h.conn.addresses(l.Index)
 	for _, p := range prefixes {
 		l.Addresses = append(l.Addresses, p.Addr())
 	}
-	return l, true, failed(err, "list addresses of link %s", s.Name)
+	return l, true, failed(err, "list addresses of link %s", l.Name)
+}
+
+func (h *Host) bridge(q Query) (plan.Link, bool, error) {
+	s, ok, err := h.conn.link(by{name: q.Bridge})
+	if err != nil || !ok {
+		return plan.Link{}, false, err
+	}
+	l, err := h.linkOf(s)
+	if err == nil {
+		l.Localnet, err = h.localnet(s, q)
+	}
+	return l, err == nil, err
 }
 
 // linkByMAC finds the link that has an address of its own accord: not a child, which may have its parent's. Of several

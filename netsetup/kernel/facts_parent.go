@@ -8,21 +8,6 @@ import (
 	"github.com/lanhook/lanhook/netsetup/plan"
 )
 
-// maxTags bounds how many VLAN sub-interfaces on top of each other are looked through, in case two name each other.
-const maxTags = 8
-
-// bondMode is the mode of a bond, or of the bond on which a VLAN sub-interface lies: that is by which frames leave.
-func (h *Host) bondMode(s State) (int, error) {
-	for n := 0; n < maxTags && s.Kind == kindVLAN && s.Parent != 0; n++ {
-		below, ok, err := h.conn.link(by{index: s.Parent})
-		if err != nil || !ok {
-			return noBond, err
-		}
-		s = below
-	}
-	return s.BondMode, nil
-}
-
 // siblings looks for ipvlan children of a parent on the host itself that are in another mode than one which is to come: the
 // kernel would change them without a word. Those in containers only the records tell of.
 func (h *Host) siblings(facts *plan.Facts, q Query, parent plan.Link) error {

@@ -93,7 +93,7 @@ func (k *Kernel) link(ctx context.Context, step plan.Step) error {
 	case plan.AddIPVLAN:
 		return k.addIPVLAN(ctx, s)
 	case plan.EnsureVLAN:
-		return k.host.ensureVLAN(s)
+		return k.host.ensureVLAN(ctx, s)
 	case plan.AddVLAN:
 		return k.addVLAN(ctx, s)
 	case plan.MoveLink:

@@ -74,3 +74,24 @@ func routeTypeOf(v uint8) request.RouteType {
 	}
 	return request.Unicast
 }
+
+// kernelProtocol is the EtherType of a tag, 0 for one that is none.
+func kernelProtocol(p policy.VLANProtocol) uint16 {
+	switch p {
+	case policy.Dot1Q:
+		return unix.ETH_P_8021Q
+	case policy.Dot1AD:
+		return unix.ETH_P_8021AD
+	default:
+		return 0
+	}
+}
+
+func vlanProtocolOf(v uint16) policy.VLANProtocol {
+	for p := policy.Dot1Q; p <= policy.Dot1AD; p++ {
+		if kernelProtocol(p) == v {
+			return p
+		}
+	}
+	return 0
+}

@@ -25,6 +25,9 @@ func (k *Kernel) addMacvlan(ctx context.Context, s plan.AddMacvlan) error {
 	if mode == 0 {
 		return failed(unix.EINVAL, "add macvlan %s to %s in mode %d", s.Name, s.Parent, s.Mode)
 	}
+	if s.ParentIndex, err = k.host.parentIndex(s.Parent, s.ParentIndex); err != nil {
+		return k.host.macvlanFailed(err, s)
+	}
 	data := []nl.NetlinkRequestData{number(unix.IFLA_MACVLAN_MODE, mode)}
 	if s.BroadcastQueue > 0 {
 		data = append(data, number(unix.IFLA_MACVLAN_BC_QUEUE_LEN, s.BroadcastQueue))
@@ -127,10 +130,15 @@ const (
 
 // whileInUse runs change again as long as an address is in use, up to maxWait or the end of ctx.
 func whileInUse(ctx context.Context, change func() error) error {
+	return while(ctx, func(err error) bool { return errors.Is(err, unix.EADDRINUSE) }, change)
+}
+
+// while runs change again as long as its error may be about what is just ending, up to maxWait or the end of ctx.
+func while(ctx context.Context, again func(error) bool, change func() error) error {
 	deadline := time.Now().Add(maxWait)
 	for wait := firstWait; ; wait = min(2*wait, mostWait) {
 		err := change()
-		if !errors.Is(err, unix.EADDRINUSE) || time.Now().Add(wait).After(deadline) {
+		if err == nil || !again(err) || time.Now().Add(wait).After(deadline) {
 			return err
 		}
 		timer := time.NewTimer(wait)

@@ -33,8 +33,10 @@ type State struct {
 	Alias       string
 	AltNames    []string
 	Group       uint32
-	// Parent is the index of the link it hangs on, in the namespace of that link, 0 for none.
-	Parent int
+	// Parent is the index of the link it hangs on, in the namespace of that link, 0 for none. Elsewhere says that this is another
+	// namespace.
+	Parent    int
+	Elsewhere bool
 	// Master is the index of the link it is a port of, and MasterKind its kind; 0 and "" for none.
 	Master     int
 	MasterKind string
@@ -43,6 +45,8 @@ type State struct {
 	// Mode is set for a macvlan and an ipvlan only, Flag for an ipvlan.
 	Mode policy.Mode
 	Flag policy.Flag
+	// Tag is set for a VLAN sub-interface only.
+	Tag policy.Tag
 	// BondMode is a bond's mode by its number (linux/if_bonding.h), -1 for what is no bond.
 	BondMode int
 	// Addresses and Routes are set by [Namespace.Link] and [Host.Link] only. Routes are those on the link that were
@@ -189,6 +193,8 @@ func parseLink(msg []byte) (State, error) {
 			s.Group = a.number()
 		case unix.IFLA_LINK:
 			s.Parent = int(a.number())
+		case unix.IFLA_LINK_NETNSID:
+			s.Elsewhere = true
 		case unix.IFLA_MASTER:
 			s.Master = int(a.number())
 		case unix.IFLA_PROP_LIST:
@@ -254,6 +260,10 @@ func (s *State) parseKind(a attribute) {
 		s.Mode = ipvlanModeOf(a.short())
 	case s.Kind == kindIPVLAN && a.kind == unix.IFLA_IPVLAN_FLAGS:
 		s.Flag = ipvlanFlagOf(a.short())
+	case s.Kind == kindVLAN && a.kind == unix.IFLA_VLAN_ID:
+		s.Tag.ID = int(a.short())
+	case s.Kind == kindVLAN && a.kind == unix.IFLA_VLAN_PROTOCOL && len(a.value) == 2:
+		s.Tag.Protocol = vlanProtocolOf(binary.BigEndian.Uint16(a.value))
 	case s.Kind == kindBond && a.kind == unix.IFLA_BOND_MODE && len(a.value) == 1:
 		s.BondMode = int(a.value[0])
 	}

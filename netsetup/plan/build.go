@@ -60,7 +60,7 @@ func Build(in Input) (Plan, error) {
 		routes, elsewhere = append(routes, own...), append(elsewhere, other...)
 		p.Interfaces = append(p.Interfaces, l.result(o))
 	}
-	p.Steps = slices.Concat(subs(all), bridges(all), uplinks(in.Facts, all), reserve(in, all), links, entries(in, all, o), forwarding(in.Facts, all),
+	p.Steps = slices.Concat(subs(in, all), bridges(all), uplinks(in.Facts, all), reserve(in, all), links, entries(in, all, o), forwarding(in.Facts, all),
 		settings, routes, elsewhere)
 	return p, nil
 }

@@ -10,7 +10,7 @@ import (
 
 func ipvlanOf(l link) AddIPVLAN {
 	return AddIPVLAN{
-		Name: l.own, Parent: l.uplink.Name, ParentIndex: l.uplink.Index, Mode: l.Network.Mode, Flag: l.Network.Flag, MTU: l.mtu,
+		Name: l.own, Parent: l.uplink.Name, ParentIndex: l.parentIndex(), Mode: l.Network.Mode, Flag: l.Network.Flag, MTU: l.mtu,
 	}
 }
 

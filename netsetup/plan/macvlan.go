@@ -6,7 +6,7 @@ func macvlanOf(l link) AddMacvlan {
 	s := AddMacvlan{
 		Name:           l.own,
 		Parent:         l.uplink.Name,
-		ParentIndex:    l.uplink.Index,
+		ParentIndex:    l.parentIndex(),
 		Mode:           l.Network.Mode,
 		MAC:            l.choice.MAC,
 		MTU:            l.mtu,

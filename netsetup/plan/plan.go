@@ -64,6 +64,8 @@ type Facts struct {
 	// Users say who has a child of the other of macvlan and ipvlan, or of ipvlan in another mode or with another flag, on the
 	// parent of an attachment: in words, such as "container web has a macvlan child on it".
 	Users map[string]string `json:"users,omitempty"`
+	// Tagged are links of the host that have the tag which is to be a container's own, with the driver vlan.
+	Tagged map[string]string `json:"tagged,omitempty"`
 	// Taken are the names asked for that the container has already.
 	Taken map[string]bool `json:"taken,omitempty"`
 	// DefaultMTU is that of the link with the host's default route, 0 without one.

@@ -16,6 +16,9 @@ func checkParent(in Input, l link, fail failFunc) error {
 		if n.ParentWait > 0 {
 			hint = fmt.Sprintf("waited %s (parent-wait) for it; %s", n.ParentWait, hint)
 		}
+		if base, ids := policy.SplitVLAN(n.Parent.Name); len(ids) > 0 {
+			return fail(hint, "parent %s does not exist, and neither does %s, of which it would be a VLAN", n.Parent, base)
+		}
 		return fail(hint, "parent %s does not exist", n.Parent)
 	case uplink.Loopback:
 		return fail("name the network card in the policy", "parent %s is the loopback interface", uplink.Name)
@@ -28,7 +31,12 @@ func checkParent(in Input, l link, fail failFunc) error {
 	case uplink.Kind == "ipvlan" || uplink.Kind == "ipvtap":
 		return fail("name the link in the policy on which it lies itself", "parent %s is an %s child itself", uplink.Name, uplink.Kind)
 	case !uplink.Up:
-		return fail(fmt.Sprintf("bring it up: ip link set %s up", uplink.Name), "parent %s is down", uplink.Name)
+		// Sub-interfaces of lanhook's are brought up with what is below them.
+		name := uplink.Name
+		if uplink.isOurs() {
+			name = uplink.Subs[0].Parent
+		}
+		return fail(fmt.Sprintf("bring it up: ip link set %s up", name), "parent %s is down", name)
 	case l.mtu > uplink.MTU:
 		return fail("lower mtu, or raise the parent's",
 			"an MTU of %d is above the %d of parent %s", l.mtu, uplink.MTU, uplink.Name)
@@ -41,8 +49,11 @@ func checkParent(in Input, l link, fail failFunc) error {
 			"another link, such as a VLAN of this one",
 			"parent %s cannot have %s: %s", uplink.Name, child(n), who)
 	}
-	if n.Driver == policy.IPVLAN {
+	switch n.Driver { //nolint:exhaustive // the others have nothing of their own
+	case policy.IPVLAN:
 		return checkIPVLAN(l, fail)
+	case policy.VLAN:
+		return checkVLAN(in, l, fail)
 	}
 	return nil
 }
