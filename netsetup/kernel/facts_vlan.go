@@ -163,7 +163,7 @@ func (h *Host) subOf(l plan.Link, tag policy.Tag) (State, bool, error) {
 	if err != nil || ok && is(s) {
 		return s, ok, err
 	}
-	all, err := h.conn.links(ofKind(kindVLAN))
+	all, err := h.conn.linksOfKind(kindVLAN)
 	if err != nil {
 		return State{}, false, failed(err, "list VLANs of %s", l.Name)
 	}
