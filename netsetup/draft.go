@@ -43,6 +43,8 @@ type draft struct {
 	own    []policy.Attachment
 	shared []plan.Interface
 	joined []store.Ref
+	// group are all records of the namespace.
+	group group
 
 	rec     store.Record
 	already bool
@@ -116,10 +118,13 @@ func (d *draft) plan(tx *store.Tx) error {
 		Attachments: d.own,
 		Facts:       facts,
 	}
+	if in.Others, err = d.others(); err != nil {
+		return err
+	}
 	for _, a := range d.own {
-		choice, chooseErr := d.choose(tx, a)
-		if chooseErr != nil {
-			return chooseErr
+		var choice plan.Choice
+		if choice, err = d.choose(tx, a); err != nil {
+			return err
 		}
 		in.Choices = append(in.Choices, choice)
 	}

@@ -107,7 +107,7 @@ func (e *joinError) Hint() string {
 
 // share tells the interfaces that the container shares with others of its namespace from those that it gets itself.
 func (d *draft) share(tx *store.Tx) error {
-	d.own, d.shared, d.joined, d.first = d.attachments, nil, nil, true
+	d.own, d.shared, d.joined, d.first, d.group = d.attachments, nil, nil, true, nil
 	if d.ns == nil {
 		return nil
 	}
@@ -116,6 +116,7 @@ func (d *draft) share(tx *store.Tx) error {
 	if err != nil {
 		return err
 	}
+	d.group = g
 	d.first = !slices.ContainsFunc(g, func(r store.Record) bool { return r.Container != d.container.ID })
 	d.own = nil
 	if d.member {

@@ -96,6 +96,9 @@ func entriesOf(record string, r plan.Rules) map[string]entry {
 	for _, a := range r.Detour {
 		put(fmt.Sprintf("inet detour %s", a), "")
 	}
+	for _, a := range r.Unbound {
+		put(fmt.Sprintf("inet unbound %s", a), "")
+	}
 	for _, t := range r.SNAT {
 		put(fmt.Sprintf("inet snat %s", t.From), t.To.String())
 	}

@@ -94,6 +94,9 @@ func (c *compiler) rules(r plan.Rules) {
 	for _, a := range r.Detour {
 		c.put("detour", a, concat(address(a.Unmap())), "")
 	}
+	for _, a := range r.Unbound {
+		c.put("unbound", a, concat(address(a.Unmap())), "")
+	}
 	for _, t := range r.SNAT {
 		c.translate("snat", t)
 	}

@@ -46,8 +46,8 @@ func sample() []plan.AddRules {
 				published(request.UDP, "127.0.0.1:53", 1, "172.30.0.2:53"),
 				published(request.SCTP, "[2001:db8::1]:36412", 1, "[fd00:30::2]:36412"),
 			},
-			Detour: addrs("172.30.0.2", "fd00:30::2"),
-			Spoof:  true, MAC: plan.MAC{2, 0, 0, 0, 0, 1}, Out: policy.Rate{Bits: 1_000_000, Burst: 65536},
+			Detour: addrs("172.30.0.2", "fd00:30::2"), Unbound: addrs("172.30.0.2", "fd00:30::2"),
+			Spoof: true, MAC: plan.MAC{2, 0, 0, 0, 0, 1}, Out: policy.Rate{Bits: 1_000_000, Burst: 65536},
 		}}},
 		{Record: "bbbbbbbbbb", Of: []plan.Rules{
 			{
@@ -122,6 +122,8 @@ func TestCompile(t *testing.T) {
 		"to lh-apps : goto to_nat",
 		"to lh-in : goto closed",
 		"to lh-lab : goto to_routed",
+		"unbound4 172.30.0.2 aaaaaaaaaa",
+		"unbound6 fd00:30::2 aaaaaaaaaa",
 		"whole4 198.51.100.9 : 172.30.0.2 aaaaaaaaaa",
 	}
 	if diff := cmp.Diff(want, lines(t, nftables.TableFamilyINet, m.elements)); diff != "" {

@@ -65,6 +65,7 @@ func inetSets() []set {
 			set{f.set("home"), list(f.addr, name), nil, "container . its bridge"},
 			set{f.set("masquerade"), list(f.addr), nil, "containers that are hidden behind the host"},
 			set{f.set("detour"), list(f.addr), nil, "containers that answer clients only by way of the host"},
+			set{f.set("unbound"), list(f.addr), nil, "containers that do so for all but tcp"},
 			set{f.set("snat"), list(f.addr), list(f.addr), "container: host address that it is hidden behind"},
 			set{f.set("routed"), list(f.addr, proto, service), nil, "ports that are reached at the container's own address"},
 		)
@@ -151,6 +152,10 @@ func postroutingChain() chain {
 	both(func(v version) rule {
 		// A container that has its default route elsewhere. It would answer a host address of snat by there, too.
 		return say(v.only(), in(v.set("detour"), v.daddr()), translated(), masquerade())
+	})
+	both(func(v version) rule {
+		// One that answers by source has none yet when it sends a datagram from a socket that is bound to no address.
+		return say(v.only(), notProto(unix.IPPROTO_TCP), in(v.set("unbound"), v.daddr()), translated(), masquerade())
 	})
 	c.rules = append(c.rules,
 		say(v4.within("224.0.0.0/4", v4.daddr()), back()),

@@ -175,6 +175,11 @@ func conntrack(key expr.CtKey, bits uint32) []expr.Any {
 // proto matches one protocol above IP.
 func proto(number byte) []expr.Any { return append(fields(l4proto()), equal(number)) }
 
+// notProto matches all protocols above IP but one.
+func notProto(number byte) []expr.Any {
+	return append(fields(l4proto()), &expr.Cmp{Op: expr.CmpOpNeq, Register: register(0), Data: []byte{number}})
+}
+
 // toLocal matches what goes to an address of the host's.
 func toLocal() []expr.Any {
 	return []expr.Any{

@@ -21,7 +21,11 @@ func (k *Kernel) addRoute(s plan.AddRoute) error {
 	}
 	var p port
 	if s.If != "" {
-		if p, err = k.port(ns, s.If); err != nil {
+		p, err = k.port(ns, s.If)
+		if errors.Is(err, unix.ENODEV) && plan.OwnTable(s.Route.Table) {
+			return nil // a link of another record, which ended meanwhile; our own one was there a step before
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -92,7 +96,7 @@ func routeParts(r request.Route, index int) ([]nl.NetlinkRequestData, error) {
 		Protocol: unix.RTPROT_STATIC,
 		Type:     kernelRouteType(r.Type),
 	}}
-	if index == 0 {
+	if index == 0 || plan.OwnTable(r.Table) {
 		header.Protocol = protocol
 	}
 	if r.OnLink {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"strconv"
 	"strings"
 
 	"github.com/vishvananda/netlink/nl"
@@ -26,13 +27,23 @@ func (k *Kernel) setSysctls(s plan.SetSysctls) error {
 		return err
 	}
 	var files []request.Sysctl
+	var settings []nl.NetlinkRequestData
+	var words []string
 	for _, v := range s.Values {
-		if v.Key != arpNotify || v.Value != "0" && v.Value != "1" {
+		if a, ok := inetSetting(v); ok {
+			settings = append(settings, a)
+			words = append(words, fmt.Sprintf("%s to %q", strings.ReplaceAll(v.Key, ifName, s.If), v.Value))
+		} else {
 			files = append(files, v)
-			continue
 		}
-		if err := k.setARPNotify(ns, s.If, v.Value); err != nil {
-			return err
+	}
+	if len(settings) > 0 {
+		err := k.setInet(ns, s.If, settings)
+		if errors.Is(err, unix.ENODEV) {
+			return nil // a link of another record, which ended meanwhile; without our own one the next step fails
+		}
+		if err != nil {
+			return failed(err, "set %s", strings.Join(words, " and "))
 		}
 	}
 	if len(files) == 0 {
@@ -41,31 +52,48 @@ func (k *Kernel) setSysctls(s plan.SetSysctls) error {
 	return ns.Do(func() error { return k.host.proc.write(s.If, files) })
 }
 
-// arpNotify makes a link announce its IPv4 addresses when it comes up.
-const arpNotify = "net.ipv4.conf." + ifName + ".arp_notify"
+// inetSetting is a setting of IPv4 as a message has it, false for one that has to be written to its file. A message takes
+// a third of the time, and less among many containers, see [Host.OwnProc]; attachments have these as a rule.
+func inetSetting(v request.Sysctl) (nl.NetlinkRequestData, bool) {
+	const conf = "net.ipv4.conf." + ifName + "."
+	var kind int
+	switch strings.TrimPrefix(v.Key, conf) {
+	case "rp_filter":
+		kind = inetRPFilter
+	case "arp_announce":
+		kind = inetARPAnnounce
+	case "arp_ignore":
+		kind = inetARPIgnore
+	case "arp_notify":
+		kind = inetARPNotify
+	default:
+		return nil, false
+	}
+	// The kernel does not look at what a message says; a file refuses what is no number.
+	n, err := strconv.Atoi(v.Value)
+	if err != nil || n < 0 || n > 2 || v.Value != strconv.Itoa(n) {
+		return nil, false
+	}
+	return number(kind, n), true
+}
 
-// setARPNotify is the same as to write the setting, which every attachment has. It takes a third of the time, and less
-// among many containers, see [Host.OwnProc].
-func (k *Kernel) setARPNotify(ns *Namespace, link, value string) error {
+// setInet gives a link settings of IPv4.
+func (k *Kernel) setInet(ns *Namespace, link string, settings []nl.NetlinkRequestData) error {
 	p, err := k.port(ns, link)
 	if err != nil {
 		return err
 	}
-	var on uint32
-	if value == "1" {
-		on = 1
-	}
 	header := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	header.Index = int32(p.index) //nolint:gosec // G115: an index is 31 bits
-	err = ns.conn.change(unix.RTM_SETLINK, 0, header,
-		nest(unix.IFLA_AF_SPEC, nest(unix.AF_INET, nest(inetConf, number(inetARPNotify, on)))))
-	return failed(err, "set %s to %q", strings.ReplaceAll(arpNotify, ifName, link), value)
+	return ns.conn.change(unix.RTM_SETLINK, 0, header, nest(unix.IFLA_AF_SPEC, nest(unix.AF_INET, nest(inetConf, settings...))))
 }
 
 // From linux/if_link.h and linux/ip.h.
 const (
-	inetConf      = 1  // IFLA_INET_CONF
-	inetARPNotify = 22 // IPV4_DEVCONF_ARP_NOTIFY
+	inetConf        = 1  // IFLA_INET_CONF
+	inetARPAnnounce = 18 // IPV4_DEVCONF_ARP_ANNOUNCE
+	inetARPIgnore   = 19 // IPV4_DEVCONF_ARP_IGNORE
+	inetARPNotify   = 22 // IPV4_DEVCONF_ARP_NOTIFY
 )
 
 // noIPv6 keeps a port from having an IPv6 address of its own, and from hearing routers. A kernel without IPv6 needs

@@ -52,6 +52,7 @@ func Build(in Input) (Plan, error) {
 	}
 	p := Plan{Record: in.Record}
 	o := defaultRoutes(in)
+	all = withTables(in, all)
 	var links, settings, routes, elsewhere Steps
 	for _, l := range all {
 		links = append(links, l.add())
@@ -60,8 +61,8 @@ func Build(in Input) (Plan, error) {
 		routes, elsewhere = append(routes, own...), append(elsewhere, other...)
 		p.Interfaces = append(p.Interfaces, l.result(o))
 	}
-	p.Steps = slices.Concat(subs(in, all), bridges(all), uplinks(in.Facts, all), reserve(in, all), links, entries(in, all, o), forwarding(in.Facts, all),
-		settings, routes, elsewhere)
+	p.Steps = slices.Concat(subs(in, all), bridges(all), uplinks(in.Facts, all), reserve(in, all), links, entries(in, all, o),
+		forwarding(in.Facts, all), settings, routes, elsewhere, bySource(in, all))
 	return p, nil
 }
 
@@ -83,6 +84,8 @@ type link struct {
 	record    string
 	host      string
 	noIPv6    bool
+	// ruled are the families in which the link answers by itself, by a table and rules of its own.
+	ruled Families
 }
 
 func newLink(in Input, i int) link {
@@ -205,6 +208,7 @@ func (l link) sysctls() []request.Sysctl {
 	if v4 {
 		set("net.ipv4.conf.IFNAME.arp_notify", "1")
 	}
+	values = append(values, l.severalSysctls()...)
 	switch {
 	case l.noIPv6 || l.mtu < minIPv6MTU: // then the kernel has no IPv6 settings for the link
 	case v4 && !v6:
@@ -249,7 +253,7 @@ func (l link) result(o owners) Interface {
 		r.Uplink = l.Network.Bridge
 	}
 	for _, d := range l.defaults(o) {
-		if d.Via.IsValid() {
+		if d.Via.IsValid() && !o.backup(l.index, d.Dst.Addr()) {
 			r.Gateways = append(r.Gateways, d.Via)
 		}
 	}

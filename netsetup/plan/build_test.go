@@ -65,7 +65,30 @@ func input(seed []byte) plan.Input {
 	if c.seldom() {
 		in.Facts.Listeners = []plan.Listener{{Addr: netip.IPv4Unspecified(), Port: 8001, PID: 1, Name: "init"}}
 	}
+	several(&c, &in)
 	return in
+}
+
+// several adds what matters where there are several interfaces.
+func several(c *choices, in *plan.Input) {
+	for _, a := range in.Attachments {
+		a.Network.SourceRouting = c.often()
+	}
+	for i := range c.next(4) {
+		o := plan.Other{
+			IfName: fmt.Sprintf("net%d", i), Addresses: []netip.Prefix{netip.MustParsePrefix("10.99.0.9/24"), netip.MustParsePrefix("fd99::9/64")},
+			Routes: []request.Route{
+				{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("10.99.0.1"), Metric: c.next(2) * 5000},
+				{Type: request.Blackhole, Dst: netip.MustParsePrefix("10.201.0.0/16")},
+			},
+		}
+		if c.next(2) == 1 {
+			o.Ruled = append(o.Ruled, o.Addresses[0].Addr())
+		}
+		in.Others = append(in.Others, o)
+		in.Facts.HasAddress = plan.Families{V4: true, V6: true}
+		in.Facts.HasDefault, in.Facts.DefaultOn = plan.Families{V4: true}, plan.FamilyNames{V4: []string{"net0", "eth99"}[c.next(2)]}
+	}
 }
 
 // bridge is what all attachments to one bridge have in common: the policy sees to that.
@@ -234,7 +257,7 @@ func TestBuildProperties(t *testing.T) {
 	}
 	for _, want := range []string{
 		"plan.EnsureBridge", "plan.EnsureForwarding", "plan.AddVeth", "plan.AddMacvlan", "plan.AddRules", "plan.ReservePorts",
-		"plan.SetRate", "plan.AddGuard", "plan.SetLink", "plan.AddRoute", "publish", "dnat",
+		"plan.SetRate", "plan.AddGuard", "plan.SetLink", "plan.AddRoute", "plan.AddRouteRule", "publish", "dnat",
 	} {
 		if seen[want] < 20 {
 			t.Errorf("%s was seen %d times only", want, seen[want])
@@ -274,6 +297,7 @@ func checkPlan(t *testing.T, in plan.Input, made plan.Plan) {
 		t.Errorf("the journal reads back as\n%snot\n%s", text(read), text(made.Steps))
 	}
 	checkUndo(t, made.Steps)
+	checkTables(t, in, made.Steps)
 	checkOrder(t, made.Steps)
 	checkRules(t, in, made)
 }

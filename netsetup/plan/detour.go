@@ -55,22 +55,58 @@ func rank(r request.Route) int {
 	return r.Metric
 }
 
-// detour are those of the container's addresses to which something published goes, and from which the answer would not come
+// of is the gateway of an address's family.
+func (w ways) of(a netip.Addr) netip.Addr {
+	if a.Is6() {
+		return w.v6
+	}
+	return w.v4
+}
+
+// bySource are the gateways by which the link answers from its own addresses, where it does so by a table of its own.
+func (l link) bySource(out ways) ways {
+	if l.ruled.V4 {
+		out.v4 = l.gateway(netip.Addr.Is4)
+	}
+	if l.ruled.V6 {
+		out.v6 = l.gateway(netip.Addr.Is6)
+	}
+	return out
+}
+
+// detours are those of the container's addresses to which something published goes, and from which the answer would not come
 // back to the host by itself: by the container's default route it would leave by another link, or go to another router,
 // with a source that nobody there has asked. The host can only help where it has an address that the container reaches.
-func (l link) detour(out ways) []netip.Addr {
+//
+// A link with a table of its own answers by itself, but only what has a source when its way is looked for. That is so for
+// TCP. A socket for datagrams that is bound to no address has none until the way is known (udp_sendmsg in
+// net/ipv4/udp.c): unbound are the addresses for which all but TCP still takes another way.
+func (l link) detours(out ways) (all, unbound []netip.Addr) {
 	host := l.onBridge()
-	var all []netip.Addr
+	own := l.bySource(out)
 	for _, to := range l.targets() {
-		way := out.v4
-		if to.Is6() {
-			way = out.v6
-		}
-		if !slices.Contains(host, way) && l.shares(to, host) && !slices.Contains(all, to) {
-			all = append(all, to)
+		switch {
+		case !l.shares(to, host):
+		case !slices.Contains(host, own.of(to)):
+			all = appendNew(all, to)
+		case !slices.Contains(host, out.of(to)) && l.datagrams(to):
+			unbound = appendNew(unbound, to)
 		}
 	}
-	return all
+	return all, unbound
+}
+
+// datagrams says whether anything but TCP that comes to the host goes to an address.
+func (l link) datagrams(to netip.Addr) bool {
+	return slices.ContainsFunc(l.publish(), func(p Publish) bool { return p.To.Addr() == to && p.Protocol != request.TCP }) ||
+		slices.ContainsFunc(l.dnat(), func(t Translation) bool { return t.To == to })
+}
+
+func appendNew(list []netip.Addr, a netip.Addr) []netip.Addr {
+	if slices.Contains(list, a) {
+		return list
+	}
+	return append(list, a)
 }
 
 // shares says whether one of these addresses is in the subnet of the container's address own.

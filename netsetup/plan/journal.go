@@ -319,6 +319,7 @@ func (c *Codec) rules(v *Rules) {
 	List(c, &v.DNAT, (*Codec).translation)
 	List(c, &v.Publish, (*Codec).publish)
 	List(c, &v.Detour, (*Codec).Addr)
+	List(c, &v.Unbound, (*Codec).Addr)
 	c.Flag(&v.Spoof)
 	c.MAC(&v.MAC)
 	c.rate(&v.Out)

@@ -72,6 +72,10 @@ type Facts struct {
 	DefaultMTU int `json:"default_mtu,omitempty"`
 	// HasDefault says whether the container has a default route already.
 	HasDefault Families `json:"has_default,omitzero"`
+	// DefaultOn are the links on which these default routes lie.
+	DefaultOn FamilyNames `json:"default_on,omitzero"`
+	// HasAddress says whether the container has an address already that is not of its loopback or of a single link.
+	HasAddress Families `json:"has_address,omitzero"`
 	// NoIPv6 is true when the container's namespace has no IPv6.
 	NoIPv6 bool `json:"no_ipv6,omitempty"`
 	// Local says of each host address that the attachments name whether the host has it.
@@ -133,6 +137,12 @@ type Families struct {
 	V6 bool `json:"v6,omitempty"`
 }
 
+// FamilyNames are names of links for IPv4 and for IPv6, "" for none.
+type FamilyNames struct {
+	V4 string `json:"v4,omitempty"`
+	V6 string `json:"v6,omitempty"`
+}
+
 // Choice is what was chosen for one attachment: by the container, or by the store within its transaction.
 type Choice struct {
 	Addresses []netip.Prefix
@@ -152,6 +162,8 @@ type Input struct {
 	Attachments []policy.Attachment
 	Choices     []Choice
 	Facts       Facts
+	// Others are the interfaces that other records of the namespace have made.
+	Others []Other
 	// OwnReserved are the ports of Facts.Reserved that lanhook has reserved, for this or another record.
 	OwnReserved []uint16
 }
@@ -172,8 +184,9 @@ type Interface struct {
 	MAC       MAC            `json:"mac"`
 	MTU       int            `json:"mtu"`
 	Addresses []netip.Prefix `json:"addresses"`
-	Gateways  []netip.Addr   `json:"gateways,omitempty"`
-	Rule      string         `json:"rule,omitempty"`
+	// Gateways are those of its default routes, but for such as come behind another interface's.
+	Gateways []netip.Addr `json:"gateways,omitempty"`
+	Rule     string       `json:"rule,omitempty"`
 	// Publish are host ports that go to this interface, DNAT whole host addresses.
 	Publish []Publish     `json:"publish,omitempty"`
 	DNAT    []Translation `json:"dnat,omitempty"`

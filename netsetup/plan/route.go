@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"cmp"
+	"math"
 	"net/netip"
 	"slices"
 
@@ -8,34 +10,106 @@ import (
 	"github.com/lanhook/lanhook/policy/request"
 )
 
-// owners says which attachments own the default route, by index: for each family those that the container asked for,
-// or else the first one that has a gateway or needs none, unless the container has a default route already.
-type owners struct{ v4, v6 map[int]bool }
+// owners says which attachments have a default route, by index and for each family: those that the container asked for,
+// or else one of those that have a gateway; and behind it all others that have one, to which the kernel turns once the links
+// of those before are gone.
+type owners struct{ v4, v6 map[int]owned }
+
+// owned is a default route of an attachment.
+type owned struct {
+	metric int
+	// backup says that another one comes before it.
+	backup bool
+}
+
+// backup says whether the default route of attachment i in the family of an address comes behind another one.
+func (o owners) backup(i int, of netip.Addr) bool {
+	if of.Is4() {
+		return o.v4[i].backup
+	}
+	return o.v6[i].backup
+}
+
+// metricStep is what lies between the metric of a default route and that of the next one behind it, which says none of its
+// own or one that would not be behind. It is what the kernel gives an IPv6 route without a metric.
+const metricStep = usualMetric
 
 func defaultRoutes(in Input) owners {
 	return owners{
-		v4: defaultOwners(in, netip.Addr.Is4, in.Facts.HasDefault.V4),
-		v6: defaultOwners(in, netip.Addr.Is6, in.Facts.HasDefault.V6),
+		v4: defaultOwners(in, netip.Addr.Is4, in.Facts.HasDefault.V4, in.Facts.DefaultOn.V4),
+		v6: defaultOwners(in, netip.Addr.Is6, in.Facts.HasDefault.V6, in.Facts.DefaultOn.V6),
 	}
 }
 
-func defaultOwners(in Input, family func(netip.Addr) bool, taken bool) map[int]bool {
-	asked, first := map[int]bool{}, map[int]bool{}
+// defaultOwners are those of a family. taken says that the container has a default route already, on is the name of its link:
+// beside one of an engine nobody gets one that did not ask, while one of another record of lanhook's is the first of the list.
+func defaultOwners(in Input, family func(netip.Addr) bool, taken bool, on string) map[int]owned {
+	all := map[int]owned{}
+	var waiting []link
+	highest := in.highest(family)
 	for i, a := range in.Attachments {
 		l := newLink(in, i)
+		_, has := l.way(family)
 		switch {
-		case !l.leads(family):
+		case !has && !(a.DefaultRoute.Want && l.leads(family)):
 		case a.DefaultRoute.Set && a.DefaultRoute.Want:
-			asked[i] = true
-		case a.DefaultRoute.Set || !a.Network.DefaultRoute || a.Network.Internal:
-		case len(first) == 0 && !taken:
-			first[i] = true
+			all[i] = owned{metric: l.metric()}
+			highest = max(highest, l.rank(family))
+		case a.DefaultRoute.Set || !a.Network.DefaultRoute:
+		default:
+			waiting = append(waiting, l)
 		}
 	}
-	if len(asked) > 0 {
-		return asked
+	ours := slices.ContainsFunc(in.Others, func(o Other) bool { return o.IfName == on })
+	if taken && !ours {
+		return all
 	}
-	return first
+	// The order of the metrics is the kernel's; of equal ones the first comes first.
+	slices.SortStableFunc(waiting, func(a, b link) int { return cmp.Compare(a.Network.Metric, b.Network.Metric) })
+	for _, l := range waiting {
+		d := owned{metric: l.metric(), backup: taken || len(all) > 0}
+		if d.backup && l.rank(family) <= highest {
+			d.metric = max(highest, usualMetric) + metricStep
+		}
+		if d.metric > math.MaxInt32 {
+			continue // behind the last metric that can be asked for there is no place
+		}
+		all[l.index] = d
+		highest = max(highest, rank(request.Route{Dst: everywhere(family), Metric: d.metric}))
+	}
+	return all
+}
+
+// highest is the highest metric of the default routes of a family that are there, or are asked for as routes; -1 for none.
+func (in Input) highest(family func(netip.Addr) bool) int {
+	highest := -1
+	add := func(routes []request.Route) {
+		for _, r := range routes {
+			if r.Dst.Bits() == 0 && family(r.Dst.Addr()) && isMain(r) {
+				highest = max(highest, rank(r))
+			}
+		}
+	}
+	for _, a := range in.Attachments {
+		add(a.Routes)
+	}
+	for _, o := range in.Others {
+		add(o.Routes)
+	}
+	return highest
+}
+
+// metric is that of the link's default routes: the one asked for, or its network's.
+func (l link) metric() int {
+	if l.DefaultRoute.Metric != 0 {
+		return l.DefaultRoute.Metric
+	}
+	return l.Network.Metric
+}
+
+// rank is the link's metric as the kernel compares it.
+func (l link) rank(family func(netip.Addr) bool) int {
+	return rank(request.Route{Dst: everywhere(family), Metric: l.metric()})
 }
 
 // leads says whether the link can have the default route of a family: it has a gateway, or needs none.
@@ -44,41 +118,37 @@ func (l link) leads(family func(netip.Addr) bool) bool {
 }
 
 // gateway is the link's gateway in a family: the one asked for, or that of the first subnet which has one and from
-// which the container has an address. An isolated network has none.
+// which the container has an address. An isolated network has none, and neither has the container that is the gateway.
 func (l link) gateway(family func(netip.Addr) bool) netip.Addr {
 	if l.Network.GatewayMode == policy.GatewayIsolated {
 		return netip.Addr{}
 	}
+	own := func(gateway netip.Addr) bool {
+		return l.has(func(a netip.Addr) bool { return a == gateway })
+	}
 	for _, g := range l.Gateways {
-		if family(g) {
+		if family(g) && !own(g) {
 			return g
 		}
 	}
 	for _, s := range l.Network.Subnets {
-		if s.Gateway.IsValid() && family(s.Gateway) && l.has(s.Prefix.Contains) {
+		if s.Gateway.IsValid() && family(s.Gateway) && l.has(s.Prefix.Contains) && !own(s.Gateway) {
 			return s.Gateway
 		}
 	}
 	return netip.Addr{}
 }
 
-// defaults are the default routes that the link owns, without a gateway where none can be reached.
+// defaults are the default routes that the link has, without a gateway where none can be reached.
 func (l link) defaults(o owners) []request.Route {
-	metric := l.Network.Metric
-	if l.DefaultRoute.Metric != 0 {
-		metric = l.DefaultRoute.Metric
-	}
 	var routes []request.Route
-	if o.v4[l.index] {
-		routes = append(routes, request.Route{
-			Dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Via: l.gateway(netip.Addr.Is4), Metric: metric,
-		})
+	add := func(family func(netip.Addr) bool, all map[int]owned) {
+		if d, ok := all[l.index]; ok {
+			routes = append(routes, request.Route{Dst: everywhere(family), Via: l.gateway(family), Metric: d.metric})
+		}
 	}
-	if o.v6[l.index] {
-		routes = append(routes, request.Route{
-			Dst: netip.PrefixFrom(netip.IPv6Unspecified(), 0), Via: l.gateway(netip.Addr.Is6), Metric: metric,
-		})
-	}
+	add(netip.Addr.Is4, o.v4)
+	add(netip.Addr.Is6, o.v6)
 	return routes
 }
 

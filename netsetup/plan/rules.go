@@ -44,10 +44,10 @@ func (l link) rules(out ways) (Rules, bool) {
 		SNAT:      l.snat(),
 		DNAT:      l.dnat(),
 		Publish:   l.publish(),
-		Detour:    l.detour(out),
 		Spoof:     l.Network.SpoofCheck,
 		Out:       l.Rates.Out,
 	}
+	r.Detour, r.Unbound = l.detours(out)
 	for _, addr := range r.Addresses {
 		if sub, ok := l.subnet(addr); ok && l.hides(sub) && !sub.SNAT.IsValid() {
 			r.Masquerade = append(r.Masquerade, addr)

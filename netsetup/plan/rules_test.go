@@ -32,9 +32,11 @@ func checkUndo(t *testing.T, steps plan.Steps) {
 		case plan.ReservePorts:
 			want = append(want, plan.ReleasePorts(s).String())
 		case plan.AddRoute:
-			if s.If == "" {
+			if s.If == "" || !given(steps, s.If) {
 				want = append(want, "route "+s.Route.String())
 			}
+		case plan.AddRouteRule:
+			want = append(want, plan.DelRouteRule(s).String())
 		}
 	}
 	last := 0
@@ -44,6 +46,8 @@ func checkUndo(t *testing.T, steps plan.Steps) {
 		switch s := s.(type) {
 		case plan.DelRoute:
 			got, rank = append(got, "route "+s.Route.String()), 0
+		case plan.DelRouteRule:
+			got, rank = append(got, s.String()), 0
 		case plan.DelLink:
 			got, rank = append(got, "link "+s.Name), 1
 		case plan.DelGuard:
@@ -67,6 +71,14 @@ func checkUndo(t *testing.T, steps plan.Steps) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("undo (-want +got):\n%s", diff)
 	}
+}
+
+// given says whether a link of the record gets the name.
+func given(steps plan.Steps, name string) bool {
+	return slices.ContainsFunc(steps, func(step plan.Step) bool {
+		s, ok := step.(plan.SetLink)
+		return ok && s.Name == name
+	})
 }
 
 // checkOrder looks that rules stand before any link is up and go with what is shared, that a queue is made while the
@@ -152,7 +164,7 @@ func checkRules(t *testing.T, in plan.Input, made plan.Plan) {
 
 func checkAddresses(t *testing.T, r plan.Rules, c plan.Choice) {
 	t.Helper()
-	all := slices.Concat(r.Addresses, r.Masquerade, r.Detour)
+	all := slices.Concat(r.Addresses, r.Masquerade, r.Detour, r.Unbound)
 	for _, tr := range r.SNAT {
 		all = append(all, tr.From)
 		if slices.Contains(r.Masquerade, tr.From) {

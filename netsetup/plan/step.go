@@ -156,7 +156,8 @@ type (
 	}
 
 	// AddRoute adds a route in the container. If is its link, "" for one of another link (found by its gateway) or of
-	// none (blackhole and its like), which then needs an undo of its own.
+	// none (blackhole and its like). One that is not on a link of this record needs an undo of its own. One in a table of
+	// lanhook's ([OwnTable]) on a link of another record is not added when that link is gone.
 	AddRoute struct {
 		If    string
 		Route request.Route
@@ -233,6 +234,8 @@ type Rules struct {
 	// Detour are those of Addresses from which the answer to what is published would take another way than by Bridge. What
 	// is translated to them is hidden behind the host's address on Bridge, so that it is answered there.
 	Detour []netip.Addr
+	// Unbound are those for which that holds for all protocols but TCP, see [AddRouteRule].
+	Unbound []netip.Addr
 	// Spoof drops what Port receives from other addresses than MAC and, where there are any, Addresses; and router
 	// advertisements.
 	Spoof bool

@@ -68,7 +68,8 @@ type (
 		DefaultVLAN bool
 	}
 
-	// AddRouteRule makes the container look up what it sends from an address in a table of its own (ip-rule(8)).
+	// AddRouteRule makes the container look up what it sends from an address in a table of its own (ip-rule(8)). What a
+	// socket sends that is bound to no address, and is no connection of TCP, has no source yet when its way is looked up.
 	AddRouteRule struct {
 		From     netip.Addr
 		Table    int

@@ -123,6 +123,9 @@ func (r Rules) text(l *line) {
 	for _, a := range r.Detour {
 		l.addf("detour %s", a)
 	}
+	for _, a := range r.Unbound {
+		l.addf("detour %s but for tcp", a)
+	}
 	l.addIf(r.Spoof, "spoof-check %s", r.MAC)
 	l.addIf(r.Out != policy.Rate{}, "sending %s", rateText(r.Out))
 }

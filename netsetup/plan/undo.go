@@ -36,7 +36,7 @@ func Undo(steps Steps) Steps {
 		case AddRouteRule:
 			routes = append(routes, DelRouteRule(s))
 		case AddRoute:
-			if s.If == "" {
+			if s.If == "" || !given(steps, s.If) {
 				routes = append(routes, DelRoute{Route: s.Route})
 			}
 		case AddRules:
@@ -78,6 +78,14 @@ func linkOf(steps Steps, own string) (SetLink, bool) {
 		}
 	}
 	return SetLink{}, false
+}
+
+// given says whether one of the steps gives a link the name.
+func given(steps Steps, name string) bool {
+	return slices.ContainsFunc(steps, func(step Step) bool {
+		s, ok := step.(SetLink)
+		return ok && s.Name == name
+	})
 }
 
 // WithIndexes is the journal of steps that are done, with the index of each link that lives in the container.

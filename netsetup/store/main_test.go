@@ -138,7 +138,7 @@ func testRecord(n int) Record {
 			plan.AddRules{Record: id, Of: []plan.Rules{{
 				Bridge: "lh-apps", Port: "lv" + id, Gate: plan.NAT, ICC: true, Isolate: true,
 				Addresses: []netip.Addr{addr}, Masquerade: []netip.Addr{addr}, Publish: []plan.Publish{publish},
-				Detour: []netip.Addr{addr}, Spoof: true, MAC: mac, Out: policy.Rate{Bits: 1e6, Burst: 32768},
+				Detour: []netip.Addr{addr}, Unbound: []netip.Addr{addr}, Spoof: true, MAC: mac, Out: policy.Rate{Bits: 1e6, Burst: 32768},
 			}}},
 			plan.SetRate{If: "lv" + id, Rate: policy.Rate{Bits: 1e9, Burst: 1250000}},
 			plan.AddGuard{Table: "lm" + id, If: "eth1", Spoof: true, MAC: mac, Addresses: []netip.Addr{addr}},

@@ -31,6 +31,7 @@ func everything() []plan.AddRules {
 		plan.Publish{Protocol: request.SCTP, Addr: addr("::"), Host: 36412, Count: 1, To: netip.MustParseAddrPort("[fd00:30::2]:36412")},
 	)
 	of.Detour = []netip.Addr{addr("172.30.0.2"), addr("fd00:30::2")}
+	of.Unbound = of.Detour
 	of.Spoof, of.MAC, of.Out = true, plan.MAC{2, 0, 0, 0, 0, 1}, policy.Rate{Bits: 1_000_000, Burst: 65536}
 	b := plan.AddRules{Record: "bbbbbbbbbb", Of: []plan.Rules{
 		{
