@@ -179,6 +179,13 @@ func (d *draft) newRecord() store.Record {
 func (d *draft) choose(tx *store.Tx, a policy.Attachment) (plan.Choice, error) {
 	uplink := d.facts.Uplink[a.IfName]
 	name := uplink.Name
+	if a.Network.Driver == policy.HostDevice {
+		if err := d.device(tx, a); err != nil {
+			return plan.Choice{}, err
+		}
+		// Its addresses on the host leave the host with it.
+		name = d.facts.Device[a.IfName].Name
+	}
 	if a.Network.Driver == policy.Bridge {
 		name = a.Network.Bridge
 	}

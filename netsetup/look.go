@@ -74,6 +74,7 @@ func queryOf(a policy.Attachment) kernel.Query {
 		IfName:        a.IfName,
 		Parent:        n.Parent,
 		Bridge:        n.Bridge,
+		Device:        n.Device,
 		WantAddresses: n.IPAM != policy.IPAMNone || len(a.Publish)+len(a.DNAT) > 0 || n.GatewayMode == policy.GatewayIsolated,
 		Publish:       a.Publish,
 		Local:         slices.Clone(a.DNAT),
@@ -147,6 +148,12 @@ func (s *Setup) lookAtPorts(ctx context.Context, d *draft) error {
 
 func ready(attachments []policy.Attachment, facts plan.Facts) bool {
 	for _, a := range attachments {
+		if a.Network.Driver == policy.HostDevice {
+			if _, ok := facts.Device[a.IfName]; !ok {
+				return false
+			}
+			continue
+		}
 		if uplink, ok := facts.Uplink[a.IfName]; a.Network.Driver != policy.Bridge && (!ok || !uplink.Up) {
 			return false
 		}

@@ -72,6 +72,9 @@ func (s *Setup) FreeName(path, engine string) (string, error) {
 // there has the words of the policy as its name.
 func (s *Setup) Uplink(ctx context.Context, n *policy.Network) (string, bool, error) {
 	const key = "eth0"
+	if n.Driver == policy.HostDevice {
+		return s.device(ctx, n)
+	}
 	facts, err := s.Host.Facts(ctx, nil, []kernel.Query{{IfName: key, Parent: n.Parent, Bridge: n.Bridge}})
 	if err != nil {
 		return "", false, err

@@ -32,6 +32,8 @@ type undoing struct {
 	kernel apply.Kernel
 	// err is why the record cannot be deleted.
 	err error
+	// altered are devices that are back but not as they were, which no further try would mend.
+	altered []error
 }
 
 func (u *undoing) fail(err error) {
@@ -73,7 +75,7 @@ func (s *Setup) undoElsewhere(ctx context.Context, rec store.Record) error {
 // undoOwn undoes what is a record's alone.
 func undoOwn(ctx context.Context, k apply.Kernel, rec store.Record) *undoing {
 	u := &undoing{rec: rec, kernel: k}
-	u.fail(apply.Undo(ctx, k, slices.DeleteFunc(plan.Undo(rec.Steps), func(step plan.Step) bool {
+	u.fail(apply.Undo(ctx, returning{u}, slices.DeleteFunc(plan.Undo(rec.Steps), func(step plan.Step) bool {
 		_, rules := step.(plan.DelRules)
 		return rules || len(sharedNames(step)) > 0
 	})))
@@ -92,6 +94,7 @@ func (s *Setup) finish(ctx context.Context, all ...*undoing) error {
 	for _, u := range all {
 		if u.err == nil {
 			done = append(done, u.rec)
+			errs = append(errs, u.altered...)
 		}
 	}
 	return remaining(append(errs, s.unname(ctx, done...))...)

@@ -68,6 +68,8 @@ func sharedNames(step plan.Step) []string {
 		}
 	case plan.AddMacvlan:
 		names = append(names, childName(s.Parent, policy.Macvlan, 0, 0))
+	case plan.MoveLink:
+		names = append(names, deviceNames(s.Device)...)
 	case plan.AddIPVLAN:
 		names = append(names, childName(s.Parent, policy.IPVLAN, s.Mode, s.Flag))
 	default:

@@ -3,12 +3,226 @@
 package kernel
 
 import (
-	"context"
+	"bytes"
 	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 
 	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/policy"
 )
 
-func (k *Kernel) moveLink(context.Context, plan.MoveLink) error { return errors.ErrUnsupported }
+// deviceFacts finds the device that a query asks for, and why the host needs it.
+func (h *Host) deviceFacts(facts *plan.Facts, q Query) error {
+	s, ok, err := h.selectDevice(q.Device)
+	if err != nil || !ok {
+		return err
+	}
+	found := plan.FoundDevice{Link: linkOf(s)}
+	if found.Device, err = h.deviceOf(s); err != nil {
+		return failed(err, "look at device %s", s.Name)
+	}
+	if found.Bound, err = h.bound(s); err != nil {
+		return failed(err, "look at what the host needs device %s for", s.Name)
+	}
+	if facts.Device == nil {
+		facts.Device = map[string]plan.FoundDevice{}
+	}
+	facts.Device[q.IfName] = found
+	return nil
+}
 
-func (k *Kernel) returnLink(context.Context, plan.ReturnLink) error { return errors.ErrUnsupported }
+// linkOf is what a plan needs to know of a link, as far as the link says it itself.
+func linkOf(s State) plan.Link {
+	return plan.Link{
+		Index: s.Index, Name: s.Name, Kind: s.Kind, MAC: s.MAC, MTU: s.MTU, Up: s.Up,
+		MasterKind: s.MasterKind, Wireless: wireless(s), Loopback: s.Loopback, Group: s.Group,
+	}
+}
+
+// selectDevice finds the host's device that a policy names; false when it names none, or the host does not have it.
+func (h *Host) selectDevice(d policy.Device) (State, bool, error) {
+	switch {
+	case d.Name != "":
+		return h.conn.link(by{name: d.Name})
+	case len(d.MAC) > 0:
+		return h.deviceByMAC(d.MAC)
+	case d.PCI != "":
+		return h.deviceByPCI(d.PCI)
+	}
+	return State{}, false, nil
+}
+
+// deviceByMAC prefers the address that the hardware has: the other one anybody can give to a link.
+func (h *Host) deviceByMAC(mac []byte) (State, bool, error) {
+	all, err := h.conn.links()
+	if err != nil {
+		return State{}, false, failed(err, "list links to find the device with MAC address %s", plan.MAC(mac))
+	}
+	i := slices.IndexFunc(all, func(s State) bool { return bytes.Equal(s.Permanent, mac) && !isChild(s.Kind) })
+	if i >= 0 {
+		return all[i], true, nil
+	}
+	return h.linkByMAC(mac)
+}
+
+// deviceByPCI finds the device of a function. A card with several ports in one function has to be named otherwise.
+func (h *Host) deviceByPCI(address string) (State, bool, error) {
+	all, err := h.conn.links()
+	if err != nil {
+		return State{}, false, failed(err, "list links to find the device with PCI address %s", address)
+	}
+	all = slices.DeleteFunc(all, func(s State) bool { return plan.Device{Path: hardware(s)}.PCI() != address })
+	switch len(all) {
+	case 0:
+		return State{}, false, nil
+	case 1:
+		return all[0], true, nil
+	}
+	return State{}, false, &Error{
+		Op: "find the device with PCI address " + address, Err: unix.ENOTUNIQ,
+		Cause: fmt.Sprintf("%s and %s are of this function", all[0].Name, all[1].Name),
+		hint:  "name the one that is meant by its MAC address",
+	}
+}
+
+// hardware is the place below /sys of the device on which a link is, "" where it has none. It is looked up by the bus,
+// since /sys/class/net shows the links of one namespace only: that in which /sys was mounted.
+func hardware(s State) string {
+	if s.Bus == "" || s.BusID == "" {
+		return ""
+	}
+	path, err := filepath.EvalSymlinks(filepath.Join("/sys/bus", filepath.Base(s.Bus), "devices", filepath.Base(s.BusID)))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimPrefix(path, "/sys")
+}
+
+// deviceOf is all that has to be known of a device to give it back.
+func (h *Host) deviceOf(s State) (plan.Device, error) {
+	d := plan.Device{
+		Name: s.Name, Index: s.Index, Kind: s.Kind, MAC: s.MAC, Permanent: s.Permanent, Path: hardware(s), MTU: s.MTU, Up: s.Up,
+		Promiscuous: s.Promiscuous, AllMulti: s.AllMulti, TxQueueLen: s.TxQueueLen, Alias: s.Alias, AltNames: s.AltNames,
+	}
+	var err error
+	if d.NoIPv6, err = h.lacksIPv6(s); err != nil {
+		return plan.Device{}, err
+	}
+	d.Addresses, err = h.conn.lasting(s.Index)
+	return d, err
+}
+
+// lacksIPv6 says whether IPv6 is turned off on a link of the host.
+func (h *Host) lacksIPv6(s State) (bool, error) {
+	msg, err := h.conn.linkMessage(here, by{index: s.Index})
+	if err != nil || msg == nil {
+		return false, err
+	}
+	const disable = 26 // DEVCONF_DISABLE_IPV6 of linux/ipv6.h
+	has, err := parseConf(msg[unix.SizeofIfInfomsg:], unix.IFLA_AF_SPEC, unix.AF_INET6, inet6Conf)
+	return has.at(disable) == 1, err
+}
+
+// From linux/if_addr.h, since Linux 5.18.
+const (
+	addressMaker = 11 // IFA_PROTO
+	kernelLL     = 3  // IFAPROT_KERNEL_LL: the kernel made it of a MAC address
+)
+
+// lasting lists the addresses of a link that somebody gave it for good. Those of a DHCP client or a router have an end, and the
+// link-local one the kernel makes again.
+func (c *conn) lasting(index int) ([]netip.Prefix, error) {
+	header := nl.NewIfAddrmsg(unix.AF_UNSPEC)
+	header.Index = uint32(index) //nolint:gosec // G115: an index is 31 bits
+	msgs, err := c.dump(unix.RTM_GETADDR, header)
+	if err != nil {
+		return nil, err
+	}
+	var list []netip.Prefix
+	for _, msg := range msgs {
+		local, header, err := parseAddress(msg)
+		if err != nil {
+			return nil, err
+		}
+		attrs, err := attributes(msg, unix.SizeofIfAddrmsg)
+		if err != nil {
+			return nil, err
+		}
+		made := slices.ContainsFunc(attrs, func(a attribute) bool {
+			return a.kind == addressMaker && bytes.Equal(a.value, []byte{kernelLL})
+		})
+		if header.Flags&unix.IFA_F_PERMANENT != 0 && !made {
+			list = append(list, netip.PrefixFrom(local, int(header.Prefixlen)))
+		}
+	}
+	return list, nil
+}
+
+// bound are the reasons why the host needs a device, in words. All but the last would fail with the move, or go with it
+// without a word: a port leaves its bridge, and children are deleted.
+func (h *Host) bound(s State) ([]string, error) {
+	var why []string
+	if s.Master != 0 {
+		master, ok, err := h.conn.link(by{index: s.Master})
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			why = append(why, fmt.Sprintf("it is a port of %s %s", master.Kind, master.Name))
+		}
+	}
+	if s.Kind != kindVeth { // whose peer names it too
+		all, err := h.conn.links()
+		if err != nil {
+			return nil, err
+		}
+		for _, child := range all {
+			if child.Parent == s.Index && !child.Elsewhere && child.Index != s.Index && child.Kind != kindVeth {
+				why = append(why, fmt.Sprintf("%s %s hangs on it", child.Kind, child.Name))
+			}
+		}
+	}
+	has, err := h.hasDefault(s.Index)
+	if has {
+		why = append(why, "it has the host's default route")
+	}
+	return why, err
+}
+
+// hasDefault says whether a default route of the host leads to a link, one that stands behind another included.
+func (h *Host) hasDefault(index int) (bool, error) {
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		header := &nl.RtMsg{RtMsg: unix.RtMsg{Family: family}}
+		msgs, err := h.conn.dump(unix.RTM_GETROUTE, header, number(unix.RTA_OIF, index), number(unix.RTA_TABLE, unix.RT_TABLE_MAIN))
+		if err != nil && !errors.Is(err, unix.ENOENT) { // there is no such table yet
+			return false, err
+		}
+		for _, msg := range msgs {
+			r, _, err := parseRoute(msg)
+			if err != nil {
+				return false, err
+			}
+			if r.isDefault() {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// plugged says whether a device's hardware has any link, in whatever namespace: one that was pulled out, or that another
+// driver took, such as vfio-pci, has none. The folder is there as long as it has; what is in it is of one namespace.
+func plugged(d plan.Device) bool {
+	if unix.Access("/sys/devices", unix.F_OK) != nil {
+		return true // it cannot be known
+	}
+	return !errors.Is(unix.Access("/sys"+d.Path+"/net", unix.F_OK), fs.ErrNotExist)
+}

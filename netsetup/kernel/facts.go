@@ -72,6 +72,9 @@ func (h *Host) Facts(ctx context.Context, ns *Namespace, queries []Query) (plan.
 		if err := context.Cause(ctx); err != nil {
 			return plan.Facts{}, failed(err, "look at the links for %s", q.IfName)
 		}
+		if err := h.deviceFacts(&facts, q); err != nil {
+			return plan.Facts{}, err
+		}
 		link, ok, err := h.uplink(q)
 		if err != nil {
 			return plan.Facts{}, err

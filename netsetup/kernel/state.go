@@ -37,6 +37,10 @@ type State struct {
 	// namespace.
 	Parent    int
 	Elsewhere bool
+	// Permanent is the address that the hardware has, nil where it has none.
+	Permanent plan.MAC
+	// Bus and BusID are the device's on which the link is, as in /sys/bus/BUS/devices/ID; "" for a link without hardware.
+	Bus, BusID string
 	// Master is the index of the link it is a port of, and MasterKind its kind; 0 and "" for none.
 	Master     int
 	MasterKind string
@@ -195,6 +199,12 @@ func parseLink(msg []byte) (State, error) {
 			s.Parent = int(a.number())
 		case unix.IFLA_LINK_NETNSID:
 			s.Elsewhere = true
+		case unix.IFLA_PERM_ADDRESS:
+			s.Permanent = plan.MAC(a.value)
+		case unix.IFLA_PARENT_DEV_NAME:
+			s.BusID = a.text()
+		case unix.IFLA_PARENT_DEV_BUS_NAME:
+			s.Bus = a.text()
 		case unix.IFLA_MASTER:
 			s.Master = int(a.number())
 		case unix.IFLA_PROP_LIST:

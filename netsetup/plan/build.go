@@ -90,7 +90,7 @@ type link struct {
 
 func newLink(in Input, i int) link {
 	a := in.Attachments[i]
-	uplink, exists := in.Facts.Uplink[a.IfName]
+	uplink, exists := in.uplink(a)
 	return link{
 		Attachment: a,
 		choice:     in.Choices[i],
@@ -124,7 +124,18 @@ func mtu(in Input, i int) int {
 	case a.Network.Driver == policy.Bridge:
 		return bridgeMTU(in, i)
 	}
-	return in.Facts.Uplink[a.IfName].MTU
+	uplink, _ := in.uplink(a)
+	return uplink.MTU
+}
+
+// uplink is the host's link on which an attachment's hangs, or the device that it is to get; false where there is none.
+func (in Input) uplink(a policy.Attachment) (Link, bool) {
+	if a.Network.Driver == policy.HostDevice {
+		found, ok := in.Facts.Device[a.IfName]
+		return found.Link, ok
+	}
+	uplink, ok := in.Facts.Uplink[a.IfName]
+	return uplink, ok
 }
 
 // bridgeMTU is what a bridge has, or what one gets that is made now: the network's, or that of the host's default

@@ -1,6 +1,104 @@
 package plan
 
+import (
+	"net/netip"
+	"path"
+	"slices"
+	"strings"
+)
+
+// Device is a device of the host as it was before it was moved. The kernel takes from it what belongs to a namespace
+// (net/core/dev.c, __dev_change_net_namespace): addresses, routes, settings, queues, and that it is up. The rest stays with
+// it, so that the container may have changed it.
+type Device struct {
+	Name  string `json:"name"`
+	Index int    `json:"index"`
+	// Kind is rtnetlink's, "" for a card. The kernel gives back what has none when the namespace ends, and deletes the others.
+	Kind string `json:"kind,omitempty"`
+	MAC  MAC    `json:"mac,omitempty"`
+	// Permanent is the MAC address that the hardware has, nil where it has none.
+	Permanent MAC `json:"permanent,omitempty"`
+	// Path is its place below /sys, which no rename changes, "" where it has none: "/devices/pci0000:00/0000:00:03.0/virtio0".
+	Path string `json:"path,omitempty"`
+	MTU  int    `json:"mtu"`
+	Up   bool   `json:"up"`
+	// NoIPv6 says that it has none (disable_ipv6).
+	NoIPv6      bool     `json:"no_ipv6,omitempty"`
+	Promiscuous bool     `json:"promiscuous,omitempty"`
+	AllMulti    bool     `json:"all_multi,omitempty"`
+	TxQueueLen  int      `json:"tx_queue_len,omitempty"`
+	Alias       string   `json:"alias,omitempty"`
+	AltNames    []string `json:"alt_names,omitempty"`
+	// Addresses are those that last. What a DHCP client or a router gave for a time is theirs to give again.
+	Addresses []netip.Prefix `json:"addresses,omitempty"`
+}
+
+// FoundDevice is a device of the host that is to be moved.
+type FoundDevice struct {
+	Device
+	// Link is what is known of it as a link.
+	Link Link `json:"link"`
+	// Bound are reasons why the host needs it, in words: "it has the host's default route", "it is a port of bridge br0".
+	Bound []string `json:"bound,omitempty"`
+}
+
+// Same says whether another look found the same piece of hardware, whatever its name is by now. Cards with several ports
+// have one path for all of them, so that the address tells which one it is; it never does so of what has no path, since
+// anybody can give a link any address.
+func (d Device) Same(other Device) bool {
+	return d.Path != "" && d.Path == other.Path && slices.Equal(d.Permanent, other.Permanent)
+}
+
+// Stays says whether the device outlives a namespace that it is in when that ends.
+func (d Device) Stays() bool { return d.Path != "" }
+
+// PCI is the address of the function that the device belongs to, "" for none. Where bridges are in its path, the last one is
+// its own; those of virtio are below the function.
+func (d Device) PCI() string {
+	for part := range slices.Values(reversed(strings.Split(d.Path, "/"))) {
+		if isPCI(part) {
+			return part
+		}
+	}
+	return ""
+}
+
+func reversed(list []string) []string {
+	slices.Reverse(list)
+	return list
+}
+
+// isPCI knows an address such as 0000:03:00.0: domain, bus, device and function. Domains may have more than four digits.
+func isPCI(s string) bool {
+	ok, err := path.Match("*[0-9a-f][0-9a-f][0-9a-f][0-9a-f]:[0-9a-f][0-9a-f]:[0-9a-f][0-9a-f].[0-7]", s)
+	return err == nil && ok && strings.Trim(s, "0123456789abcdef:.") == "" && strings.Count(s, ":") == 2
+}
+
 // moveOf moves the device that facts have found.
 func moveOf(l link) MoveLink {
-	return MoveLink{Name: l.own, Device: l.device.Device, MAC: l.choice.MAC, MTU: l.MTU}
+	s := MoveLink{Name: l.own, Device: l.device.Device, MAC: l.choice.MAC}
+	if l.mtu != s.Device.MTU {
+		s.MTU = l.mtu
+	}
+	return s
+}
+
+func checkDevice(l link, fail failFunc) error {
+	d := l.device
+	switch {
+	case !l.exists:
+		return fail("see which links there are with: ip link; one that is in another network namespace is not among them",
+			"device %s does not exist", l.Network.Device)
+	case d.Link.Loopback:
+		return fail("name a network card in the policy", "device %s is the loopback interface", d.Name)
+	case d.Link.Group == Group:
+		return fail("name a network card in the policy", "device %s is lanhook's, and shared by containers", d.Name)
+	case len(d.Bound) > 0:
+		return fail("give the network a device that the host does without", "device %s stays with the host: %s",
+			d.Name, strings.Join(d.Bound, ", "))
+	case slices.Contains(d.AltNames, l.IfName):
+		return fail("ask for an interface of another name",
+			"device %s has the alternative name %s, so that it cannot be called so", d.Name, l.IfName)
+	}
+	return nil
 }

@@ -108,6 +108,8 @@ func (s *ReleaseVLAN) fields(c *Codec) { (*EnsureVLAN)(s).fields(c) }
 
 func (s *ReturnLink) fields(c *Codec) {
 	c.Text(&s.Name)
+	c.Text(&s.IfName)
+	c.Text(&s.Alias)
 	c.Int(&s.Index)
 	c.device(&s.Device)
 }
@@ -139,10 +141,17 @@ func (c *Codec) portVLANs(v *PortVLANs) {
 func (c *Codec) device(v *Device) {
 	c.Text(&v.Name)
 	c.Int(&v.Index)
+	c.Text(&v.Kind)
 	c.MAC(&v.MAC)
 	c.MAC(&v.Permanent)
 	c.Text(&v.Path)
 	c.Int(&v.MTU)
 	c.Flag(&v.Up)
+	c.Flag(&v.NoIPv6)
+	c.Flag(&v.Promiscuous)
+	c.Flag(&v.AllMulti)
+	c.Int(&v.TxQueueLen)
+	c.Text(&v.Alias)
+	List(c, &v.AltNames, (*Codec).Text)
 	List(c, &v.Addresses, (*Codec).Prefix)
 }

@@ -102,15 +102,6 @@ type Facts struct {
 	NotForwarding6 bool     `json:"not_forwarding6,omitempty"`
 }
 
-// FoundDevice is a device of the host that is to be moved.
-type FoundDevice struct {
-	Device
-	// Link is what is known of it as a link.
-	Link Link `json:"link"`
-	// Bound are reasons why the host needs it, in words: "the host's default route", "a port of bridge br0".
-	Bound []string `json:"bound,omitempty"`
-}
-
 // Ports is a range of port numbers, both ends included.
 type Ports struct {
 	From uint16 `json:"from"`

@@ -86,11 +86,14 @@ type (
 		Tag    policy.Tag
 	}
 
-	// ReturnLink gives the host its device back: down first, then with name, MAC, MTU, addresses, and up if it was. It finds the
-	// device in the container by Index or Name, or, when the namespace is gone, where the kernel has put it: in the host's. It
-	// succeeds when the device is gone from the machine.
+	// ReturnLink gives the host its device back as it was, or, when the namespace is gone, finds it where the kernel has put it
+	// and makes it what it was. It is known as in [DelLink], and by [Device.Same]. A device that was never moved is left alone,
+	// and one that is gone from the machine is no error.
 	ReturnLink struct {
 		Name   string
+		IfName string
+		Alias  string
+		// Index is 0 where it is not known, which is to say that the container may not have begun to run.
 		Index  int
 		Device Device
 	}
@@ -119,20 +122,6 @@ type PortVLANs struct {
 	Trunk []policy.VLANRange
 	// Default leaves VLAN 1 on the port, as the kernel gives it.
 	Default bool
-}
-
-// Device is a device of the host as it was before it was moved.
-type Device struct {
-	Name  string `json:"name"`
-	Index int    `json:"index"`
-	MAC   MAC    `json:"mac,omitempty"`
-	// Permanent is the MAC address that the hardware has, nil where it has none.
-	Permanent MAC `json:"permanent,omitempty"`
-	// Path is its place in sysfs, which no rename changes, "" where it has none.
-	Path      string         `json:"path,omitempty"`
-	MTU       int            `json:"mtu"`
-	Up        bool           `json:"up"`
-	Addresses []netip.Prefix `json:"addresses,omitempty"`
 }
 
 func (EnsureBridge) step()     {}

@@ -32,7 +32,11 @@ func Undo(steps Steps) Steps {
 		case AddVLAN:
 			links = append(links, delOf(steps, DelLink{Name: s.Name, Index: s.Index, Kind: "vlan", MAC: s.MAC}))
 		case MoveLink:
-			links = append(links, ReturnLink{Name: s.Name, Index: s.Index, Device: s.Device})
+			back := ReturnLink{Name: s.Name, Index: s.Index, Device: s.Device}
+			if set, ok := linkOf(steps, s.Name); ok {
+				back.IfName, back.Alias = set.Name, set.Alias
+			}
+			links = append(links, back)
 		case AddRouteRule:
 			routes = append(routes, DelRouteRule(s))
 		case AddRoute:

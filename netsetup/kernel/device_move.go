@@ -1,0 +1,384 @@
+//go:build linux
+
+package kernel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+
+	"github.com/lanhook/lanhook/netsetup/plan"
+)
+
+// A device that is moved loses what belongs to its namespace and keeps the rest, see [plan.Device]. It is known by names that
+// nobody else gives: from the move on by one made from the record's id, and under the name that the container asked for by the
+// alias that comes with it.
+//
+//	host            container                                      host
+//	eth5 ──move──► lhabcdefghija ──SetLink──► eth0, alias lanhook…  ──return──► lhabcdefghija ──restore──► eth5
+//	                        └──────── the namespace ends ────────────► eth0, or devN where the host has an eth0 ──┘
+//
+// Only the last message of a return takes the alias or that name away, so that one who was killed before can be followed.
+
+// AlteredError says that a device is back on the host, but not in all as it was.
+type AlteredError struct {
+	Name, What string
+	hint       string
+}
+
+func (e *AlteredError) Error() string {
+	return fmt.Sprintf("device %s is back, but %s", e.Name, e.What)
+}
+
+// Hint says what would help.
+func (e *AlteredError) Hint() string { return e.hint }
+
+// moveLink moves a device that is still the one that was found.
+func (k *Kernel) moveLink(_ context.Context, s plan.MoveLink) error {
+	ns, err := k.namespace()
+	if err != nil {
+		return err
+	}
+	l, ok, err := k.host.conn.link(by{index: s.Device.Index})
+	if err != nil {
+		return err
+	}
+	if !ok || l.Name != s.Device.Name || l.Kind != s.Device.Kind || hardware(l) != s.Device.Path || l.Master != 0 {
+		return &Error{
+			Op: "move device " + s.Device.Name + " into the container", Cause: "it has been changed since it was looked at",
+			Err: unix.ENODEV, hint: "try again",
+		}
+	}
+	// The kernel takes the device down, and the name only where the container has one like its own already; as the message
+	// tells it by index, it gives it the name in any case afterwards (net/core/rtnetlink.c, do_setlink).
+	err = k.host.conn.change(unix.RTM_SETLINK, 0,
+		indexMessage(l.Index), text(unix.IFLA_IFNAME, s.Name), number(unix.IFLA_NET_NS_FD, ns.file.fd))
+	if err != nil {
+		return moveFailed(err, l)
+	}
+	p, err := k.port(ns, s.Name)
+	if err != nil {
+		return err
+	}
+	if len(s.MAC) > 0 {
+		err = ns.conn.change(unix.RTM_SETLINK, 0, indexMessage(p.index), nl.NewRtAttr(unix.IFLA_ADDRESS, s.MAC))
+		if err != nil {
+			return failed(err, "give device %s the MAC address %s", s.Device.Name, s.MAC)
+		}
+	}
+	if s.MTU > 0 {
+		err = ns.conn.change(unix.RTM_SETLINK, 0, indexMessage(p.index), number(unix.IFLA_MTU, s.MTU))
+		return failed(err, "give device %s an MTU of %d", s.Device.Name, s.MTU)
+	}
+	return nil
+}
+
+func indexMessage(index int) *nl.IfInfomsg {
+	m := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	m.Index = int32(index) //nolint:gosec // G115: an index is 31 bits
+	return m
+}
+
+// moveFailed names the cause where the kernel gives a number only. EEXIST is not passed on: it would be taken for a step
+// that has not begun.
+func moveFailed(err error, l State) error {
+	e := &Error{Op: "move device " + l.Name + " into the container", Err: err}
+	switch {
+	case errors.Is(err, unix.EEXIST):
+		e.Cause, e.Err = "the container has a link of one of its names: "+strings.Join(append(l.AltNames, l.Name), ", "), unix.ENOTUNIQ
+	case errors.Is(err, unix.EINVAL) && wireless(l):
+		e.Cause = "a wireless device moves with all of its card only"
+		e.hint = "see iw-phy(8), set netns; lanhook does not do it"
+	case errors.Is(err, unix.EINVAL):
+		e.Cause = "the kernel keeps " + describe(l.Kind) + " like this in the namespace where it was made"
+	default:
+		return failed(err, "%s", e.Op)
+	}
+	return e
+}
+
+// returnWait bounds how long a return waits for a device whose namespace has ended: the kernel gives it back in the
+// background, after all namespaces that ended before. A runtime calls poststop in this very moment.
+const returnWait = 5 * time.Second
+
+// returnLink looks for the device until it is found, or it is certain that there is none.
+func (k *Kernel) returnLink(ctx context.Context, s plan.ReturnLink) error {
+	deadline := time.Now().Add(returnWait)
+	for wait := firstWait; ; wait = min(2*wait, mostWait) {
+		done, err := k.tryReturn(s)
+		if done || err != nil {
+			return err
+		}
+		if time.Now().Add(wait).After(deadline) {
+			break
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+			continue
+		case <-ctx.Done():
+			timer.Stop()
+		}
+		break
+	}
+	return &Error{
+		Op: "take device " + s.Device.Name + " back from the container", Err: unix.ENODEV,
+		Cause: "it is in another network namespace, or the kernel has not given it back yet",
+		hint: "lanhook gc tries again; the kernel gives devices back to its first network namespace, from which " +
+			"ip link set DEVICE netns moves it if lanhook's host is another one",
+	}
+}
+
+// tryReturn is done when the host has the device as it was, or when there is none any more.
+func (k *Kernel) tryReturn(s plan.ReturnLink) (done bool, err error) {
+	// In this order: a device that comes back after the look at the host was still in a namespace that had not ended.
+	gone, err := k.gone()
+	if err != nil {
+		return false, err
+	}
+	looked := gone
+	if !gone {
+		if looked, err = k.fetch(s); err != nil {
+			return false, err
+		}
+	}
+	l, ok, err := k.host.returned(s)
+	switch {
+	case err != nil:
+		return false, err
+	case ok && !isMoved(l, s):
+		return true, nil
+	case ok:
+		return true, k.host.restore(l, s)
+	case s.Device.Stays():
+		return !plugged(s.Device), nil
+	}
+	return looked, nil
+}
+
+// fetch moves the device from the container's namespace to the host's, if it is there. looked is false when the namespace lives
+// and cannot be entered: a process may hold it by an open file alone.
+func (k *Kernel) fetch(s plan.ReturnLink) (looked bool, err error) {
+	ns := k.ns
+	if ns == nil {
+		if k.open == nil {
+			return false, nil
+		}
+		if ns, err = k.open(); errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		defer func() { err = errors.Join(err, ns.Close()) }()
+	}
+	l, ok, err := ns.conn.moved(s)
+	if err != nil || !ok {
+		return true, err
+	}
+	// The container may have given it a name that the host has for another link, which the kernel would not let in.
+	for _, name := range l.AltNames {
+		if !slices.Contains(s.Device.AltNames, name) {
+			if err = ns.conn.changeAltName(unix.RTM_DELLINKPROP, l.Index, name); err != nil {
+				return true, failed(err, "take the name %s from device %s", name, s.Device.Name)
+			}
+		}
+	}
+	err = ns.conn.change(unix.RTM_SETLINK, 0,
+		indexMessage(l.Index), text(unix.IFLA_IFNAME, s.Name), number(unix.IFLA_NET_NS_FD, k.host.home.file.fd))
+	return true, failed(err, "move device %s back to the host", s.Device.Name)
+}
+
+// moved finds a device in the container's namespace.
+func (c *conn) moved(s plan.ReturnLink) (State, bool, error) {
+	if s.Device.Stays() {
+		return c.same(s.Device)
+	}
+	for _, sel := range []by{{index: s.Index}, {name: s.Name}, {name: s.IfName}} {
+		if sel == (by{}) {
+			continue
+		}
+		l, ok, err := c.link(sel)
+		if err != nil {
+			return State{}, false, err
+		}
+		if ok && l.Kind == s.Device.Kind && (sel.name != s.IfName || l.Alias == s.Alias) {
+			return l, true, nil
+		}
+	}
+	return State{}, false, nil
+}
+
+// same finds a piece of hardware among all links.
+func (c *conn) same(d plan.Device) (State, bool, error) {
+	all, err := c.links()
+	if err != nil {
+		return State{}, false, failed(err, "list links to find device %s", d.Name)
+	}
+	for _, l := range all {
+		if d.Same(plan.Device{Path: hardware(l), Permanent: l.Permanent}) {
+			return l, true, nil
+		}
+	}
+	return State{}, false, nil
+}
+
+// returned finds the device on the host: also one that was never moved.
+func (h *Host) returned(s plan.ReturnLink) (State, bool, error) {
+	if s.Device.Stays() {
+		return h.conn.same(s.Device)
+	}
+	l, ok, err := h.conn.link(by{name: s.Name})
+	if err != nil || ok {
+		return l, ok && l.Kind == s.Device.Kind, err
+	}
+	l, ok, err = h.conn.link(by{name: s.Device.Name})
+	return l, ok && l.Kind == s.Device.Kind, err
+}
+
+// isMoved tells a device that was moved from one that was not, or that is as it was already. As long as the container has not
+// begun, only its names say so; afterwards it has been moved for certain, and the container may have changed its names.
+func isMoved(l State, s plan.ReturnLink) bool {
+	return l.Name == s.Name || s.Alias != "" && l.Alias == s.Alias || s.Index != 0 && s.Device.Stays()
+}
+
+// restore makes a device on the host what it was.
+func (h *Host) restore(l State, s plan.ReturnLink) error {
+	d := s.Device
+	if l.Up && (l.Name != d.Name || l.MAC.String() != d.MAC.String()) {
+		// Somebody on the host has brought it up. Before Linux 6.2 it gets no other name so, and some cards take no address.
+		down := indexMessage(l.Index)
+		down.Change = unix.IFF_UP
+		if err := h.conn.change(unix.RTM_SETLINK, 0, down); err != nil {
+			return failed(err, "bring device %s down", l.Name)
+		}
+	}
+	if err := h.restoreLink(l, d); err != nil {
+		return err
+	}
+	refused, err := h.restoreAddresses(l, d)
+	if err != nil {
+		return err
+	}
+	err = h.rename(l, s)
+	if _, only := errors.AsType[*AlteredError](err); err != nil && !only {
+		return err
+	}
+	return errors.Join(err, refused)
+}
+
+// restoreLink gives a device what the container may have changed of it.
+func (h *Host) restoreLink(l State, d plan.Device) error {
+	header := indexMessage(l.Index)
+	header.Change = unix.IFF_PROMISC | unix.IFF_ALLMULTI
+	if d.Promiscuous {
+		header.Flags |= unix.IFF_PROMISC
+	}
+	if d.AllMulti {
+		header.Flags |= unix.IFF_ALLMULTI
+	}
+	parts := []nl.NetlinkRequestData{header}
+	if len(d.MAC) > 0 && l.MAC.String() != d.MAC.String() {
+		parts = append(parts, nl.NewRtAttr(unix.IFLA_ADDRESS, d.MAC))
+	}
+	if l.MTU != d.MTU {
+		parts = append(parts, number(unix.IFLA_MTU, d.MTU))
+	}
+	if l.TxQueueLen != d.TxQueueLen {
+		parts = append(parts, number(unix.IFLA_TXQLEN, d.TxQueueLen))
+	}
+	if err := h.conn.change(unix.RTM_SETLINK, 0, parts...); err != nil {
+		return failed(err, "give device %s its MAC address %s and MTU %d again", d.Name, d.MAC, d.MTU)
+	}
+	if !d.NoIPv6 {
+		return nil
+	}
+	err := h.set("net.ipv6.conf."+ifName+".disable_ipv6", l.Name, "1")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// restoreAddresses gives a device the addresses and alternative names that it lacks. refused is what cannot be had any more.
+func (h *Host) restoreAddresses(l State, d plan.Device) (refused, err error) {
+	for _, name := range d.AltNames {
+		if slices.Contains(l.AltNames, name) {
+			continue
+		}
+		// Another link may have it by now; udev(7) gives them anew.
+		if err := h.conn.changeAltName(unix.RTM_NEWLINKPROP, l.Index, name); err != nil && !errors.Is(err, unix.EEXIST) {
+			return nil, failed(err, "give device %s the name %s again", d.Name, name)
+		}
+	}
+	for _, p := range d.Addresses {
+		err := h.conn.change(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, addressParts(l.Index, p)...)
+		switch {
+		case err == nil, errors.Is(err, unix.EEXIST):
+		case errors.Is(err, unix.EACCES):
+			refused = &AlteredError{
+				Name: d.Name, What: fmt.Sprintf("without its address %s: IPv6 is disabled on it", p),
+				hint: fmt.Sprintf("sysctl net.ipv6.conf.%s.disable_ipv6=0; ip address add %s dev %s", d.Name, p, d.Name),
+			}
+		default:
+			return nil, failed(err, "give device %s the address %s again", d.Name, p)
+		}
+	}
+	return refused, nil
+}
+
+// spareName is what the kernel calls a device that it gives back when its name is taken; it fills in a number.
+const spareName = "dev%d"
+
+// rename gives a device its name and alias, and makes it up or down as it was. When another link of the host has the name by now, it
+// gets one that is free, and the error says so.
+func (h *Host) rename(l State, s plan.ReturnLink) error {
+	last := func(name string) error {
+		header := upMessage(l.Index)
+		if !s.Device.Up {
+			header.Flags = 0
+		}
+		return h.conn.change(unix.RTM_SETLINK, 0,
+			header, text(unix.IFLA_IFNAME, name), nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(s.Device.Alias)))
+	}
+	err := last(s.Device.Name)
+	if !errors.Is(err, unix.EEXIST) {
+		return failed(err, "give device %s its name again", s.Device.Name)
+	}
+	spare := spareName
+	if isSpare(l.Name) {
+		spare = l.Name
+	}
+	if err = last(spare); err != nil {
+		return failed(err, "give device %s a name that is free, since its own is taken", s.Device.Name)
+	}
+	now, _, err := h.conn.link(by{index: l.Index})
+	if err != nil {
+		return err
+	}
+	return &AlteredError{
+		Name: s.Device.Name, What: fmt.Sprintf("called %s: the host has another link of its name", now.Name),
+		hint: fmt.Sprintf("give it its name when that is free: ip link set %s down name %s", now.Name, s.Device.Name),
+	}
+}
+
+func isSpare(name string) bool {
+	number, ok := strings.CutPrefix(name, "dev")
+	return ok && number != "" && strings.Trim(number, "0123456789") == ""
+}
+
+// changeAltName adds an alternative name or takes it away.
+func (c *conn) changeAltName(kind, index int, name string) error {
+	flags := 0
+	if kind == unix.RTM_NEWLINKPROP {
+		flags = unix.NLM_F_CREATE | unix.NLM_F_EXCL
+	}
+	return c.change(kind, flags, indexMessage(index), nest(unix.IFLA_PROP_LIST, text(unix.IFLA_ALT_IFNAME, name)))
+}
