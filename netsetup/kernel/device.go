@@ -179,15 +179,14 @@ func (h *Host) bound(s State) ([]string, error) {
 			why = append(why, fmt.Sprintf("it is a port of %s %s", master.Kind, master.Name))
 		}
 	}
-	if s.Kind != kindVeth { // whose peer names it too
-		all, err := h.conn.links()
-		if err != nil {
-			return nil, err
-		}
-		for _, child := range all {
-			if child.Parent == s.Index && !child.Elsewhere && child.Index != s.Index && child.Kind != kindVeth {
-				why = append(why, fmt.Sprintf("%s %s hangs on it", child.Kind, child.Name))
-			}
+	all, err := h.conn.links()
+	if err != nil {
+		return nil, err
+	}
+	for _, child := range all {
+		// A veth names its peer, which does not need it.
+		if child.Parent == s.Index && !child.Elsewhere && child.Index != s.Index && child.Kind != kindVeth {
+			why = append(why, fmt.Sprintf("%s %s hangs on it", child.Kind, child.Name))
 		}
 	}
 	has, err := h.hasDefault(s.Index)
