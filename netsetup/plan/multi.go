@@ -39,7 +39,7 @@ func OwnTable(table int) bool { return table>>30 == 1 }
 // the place of the link in the record. It follows from the link's own name, and is another one for each link of a container.
 func tableOf(record string, slot int) int {
 	h := fnv.New32a()
-	_, _ = h.Write([]byte(record)) //nolint:errcheck // a hash takes all
+	_, _ = h.Write([]byte(record))
 	return tables | int(h.Sum32()&(1<<24-1))*slots | slot
 }
 

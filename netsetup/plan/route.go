@@ -51,7 +51,7 @@ func defaultOwners(in Input, family func(netip.Addr) bool, taken bool, on string
 		l := newLink(in, i)
 		_, has := l.way(family)
 		switch {
-		case !has && !(a.DefaultRoute.Want && l.leads(family)):
+		case !has && (!a.DefaultRoute.Want || !l.leads(family)):
 		case a.DefaultRoute.Set && a.DefaultRoute.Want:
 			all[i] = owned{metric: l.metric()}
 			highest = max(highest, l.rank(family))
