@@ -40,7 +40,7 @@ UNIT = $(shell go list -buildvcs=false ./... | grep -v -E '/tests(/|$$)') ./test
 ROOT = $(shell go list -buildvcs=false ./tests/... | grep -v -E '/tests(/(testsum|e2e|bench|demo|scenarios|vm|vm/.*))?$$')
 
 .PHONY: help build install uninstall deps check vet unit imports lint format-check check-root check-e2e test fuzz \
-	bench demo engines check-engines vm fmt fix generate clean FORCE
+	bench demo engines check-engines vm vm-shell test-vm fmt fix generate clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -95,9 +95,12 @@ bin/client: $(wildcard tests/client/*.go) tests/client/go.mod tests/client/go.su
 
 # ---- the test machine: guests with Debian's kernels, which have what this machine's may lack
 
-VM := bin/vm/run bin/vm/init bin/vm/image
+# The kernel for vm-shell and test-vm, else the newest, or all; a pattern for the names of the tests of test-vm.
+VMKERNEL ?=
+RUN      ?=
+VM       := bin/vm/run bin/vm/init bin/vm/image bin/vm/lane
 
-bin/vm/run bin/vm/image: FORCE
+bin/vm/run bin/vm/image bin/vm/lane: FORCE
 	@go build -buildvcs=false -o $@ ./tests/$(@:bin/%=%)
 
 # The first process of a guest, in which there is no other file.
@@ -107,10 +110,13 @@ bin/vm/init: FORCE
 vm: $(VM) ## make the kernels of the test machine in bin/vm/ from Debian's packages, when there are new ones
 	@bin/vm/image -init bin/vm/init -into bin/vm
 
+vm-shell: build vm ## a root shell in a guest, with the checkout and the programs of this machine; exit ends it
+	@bin/vm/run -tty $(VMKERNEL:%=-kernel %) -- bash
+
 # ---- tests, cheap ones first
 
-test: ## everything that this machine can run: deps build check check-root check-e2e engines check-engines
-	@.ci/run deps build check check-root check-e2e engines check-engines
+test: ## everything that this machine can run: deps build check check-root check-e2e test-vm engines check-engines
+	@.ci/run deps build check check-root check-e2e test-vm engines check-engines
 
 check: vet unit imports format-check lint ## all that needs no root: vet, unit tests, formats, lint
 
@@ -152,6 +158,11 @@ check-engines: build engines bin/tools/testsum ## containerd and Docker in a pri
 	@rm -rf bin/installed && $(MAKE) --no-print-directory install DESTDIR='$(CURDIR)/bin/installed' PREFIX=/usr/local >/dev/null
 	@LANHOOK_TEST_HAVE='$(LANHOOK_TEST_HAVE)' LANHOOK_BIN='$(CURDIR)/bin/installed/usr/local/bin/lanhook' \
 		go test -json -count=1 -timeout 20m -run '^TestEngine' ./tests/e2e | bin/tools/testsum check-engines
+
+# Without the race detector: see tests/vm/lane.
+test-vm: build vm bin/tools/testsum ## tests in guests, on the oldest and the newest kernel; RUN=TestX VMKERNEL=6.1 (root)
+	@[ "$$(id -u)" -eq 0 ] || { echo 'test-vm: needs root' >&2; exit 1; }
+	@bin/vm/lane -run '$(RUN)' -kernel '$(VMKERNEL)' | bin/tools/testsum test-vm
 
 fuzz: ## every fuzz target for FUZZTIME
 	@.ci/fuzz $(FUZZTIME)

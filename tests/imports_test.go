@@ -104,6 +104,7 @@ func folders() []folder {
 		{path: "tests/vm/boot", tests: []string{"tests/vm"}},
 		{path: "tests/vm/image", imports: []string{"tests/vm"}},
 		{path: "tests/vm/init", imports: []string{"tests/vm/spec"}},
+		{path: "tests/vm/lane", imports: []string{"tests/vm"}},
 		{path: "tests/vm/run", imports: []string{"tests/vm"}},
 		{path: "tests/vm/spec"},
 		{path: "tests/scenarios", tests: []string{"tests/vm"}},
