@@ -232,7 +232,8 @@ func (d *draft) takeAsked(tx *store.Tx, l lan, a policy.Attachment, addr netip.A
 	if contains(l.own, addr) {
 		return fmt.Errorf("%s: address %s is this host's own", a.IfName, addr)
 	}
-	if contains(l.reserved, addr) {
+	// A gateway that the policy lets it have is its own: then the container is the router.
+	if contains(l.reserved, addr) && !a.Network.IsGateway(addr) {
 		return fmt.Errorf("%s: address %s is a gateway or kept back by a network of the policy on the same LAN", a.IfName, addr)
 	}
 	return d.take(tx, store.Lease{Scope: l.scope, Addr: addr, IfName: a.IfName})

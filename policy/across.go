@@ -13,6 +13,7 @@ import (
 // across checks what no single table can know.
 func (d *decoder) across(doc *document) {
 	d.bridges(doc)
+	d.links(doc)
 	d.wholeAddresses(doc)
 	d.ruleNames(doc)
 	names := slices.Sorted(maps.Keys(doc.networks))
@@ -100,7 +101,7 @@ func (d *decoder) wholeAddresses(doc *document) {
 	first, gateways := map[netip.Addr]*networkDraft{}, map[netip.Addr]*networkDraft{}
 	for _, n := range doc.order {
 		for _, s := range n.Subnets {
-			if n.Driver == Bridge && gateways[s.Gateway] == nil {
+			if n.hostGateway() && gateways[s.Gateway] == nil {
 				gateways[s.Gateway] = n
 			}
 		}
@@ -187,6 +188,9 @@ func (doc *document) warnings(p *Policy) []finding {
 			warn(r.place("match"), name+": it rests on annotations alone that whoever starts a container can set ("+
 				strings.Join(slices.Sorted(maps.Keys(r.Match.Annotations)), ", ")+")")
 		}
+		if so := r.SpellOut; so != nil && so.modeless() != "" {
+			warn(r.place("spell-out"), name+": spell-out: it grants the driver "+so.modeless()+" and none of its modes")
+		}
 		for _, v := range r.networks {
 			if isGlob(v.text) && !slices.ContainsFunc(doc.order, func(n *networkDraft) bool { return glob(v.text, n.Name) }) {
 				warn(v.at, v.name+": no network matches "+quoted(v.text))
@@ -194,6 +198,7 @@ func (doc *document) warnings(p *Policy) []finding {
 		}
 	}
 	for _, n := range doc.order {
+		n.oddVLANs(warn)
 		if !slices.ContainsFunc(p.Rules, func(r Rule) bool { return globAny(r.Networks, n.Name) }) {
 			warn(n.named, "network "+n.Name+": no rule allows it")
 		}

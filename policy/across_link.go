@@ -1,6 +1,9 @@
 package policy
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // sameLAN refuses two networks on one bridge that differ in what connects the bridge itself, and says whether they do not.
 func (d *decoder) sameLAN(n, old *networkDraft) bool {
@@ -49,4 +52,135 @@ func (n *networkDraft) mergedVLANs(old *networkDraft, otherwise string) string {
 			strconv.Itoa(tags[0].ID) + " here and vlan = " + strconv.Itoa(others[0].ID) + " there"
 	}
 	return otherwise
+}
+
+// links refuses networks that cannot both have the links that they use. One error for each is enough.
+func (d *decoder) links(doc *document) {
+	d.bridgeNames(doc)
+	below := newTakers(doc)
+	same := map[string][]*networkDraft{}
+	for _, n := range doc.order {
+		u := n.claim()
+		if u == nil {
+			continue
+		}
+		wire := u.wire(len(u.tags))
+		if d.clashes(n, slices.Concat(below.of(u), same[wire])) {
+			continue
+		}
+		if !slices.ContainsFunc(same[wire], func(o *networkDraft) bool { return o.claim().what == u.what }) {
+			same[wire] = append(same[wire], n)
+		}
+	}
+}
+
+// clashes reports the first clash with one of others, at the network that comes later in the files: the first is taken to
+// be right.
+func (d *decoder) clashes(n *networkDraft, others []*networkDraft) bool {
+	for _, o := range others {
+		why := n.clash(o.Network)
+		if why == "" {
+			continue
+		}
+		first, second := o, n
+		if second.named.compare(first.named) < 0 {
+			first, second = second, first
+		}
+		u := second.claim()
+		d.fail(second.place(u.key), "give one of them another link, or a VLAN of its own",
+			"network %s %s, and network %s %s: %s", second.Name, u, first.Name, first.claim(), why)
+		return true
+	}
+	return false
+}
+
+// takers are the networks that can take a VLAN away from those above: by moving the link below, or by bridging the VLAN.
+type takers struct {
+	moved   map[string]*networkDraft
+	bridged map[string]map[int]*networkDraft
+}
+
+func newTakers(doc *document) takers {
+	l := takers{map[string]*networkDraft{}, map[string]map[int]*networkDraft{}}
+	for _, n := range doc.order {
+		u := n.claim()
+		if u == nil {
+			continue
+		}
+		wire := u.wire(len(u.tags))
+		if u.way == moves && l.moved[wire] == nil {
+			l.moved[wire] = n
+		}
+		if u.way != joins || !n.FiltersVLANs() {
+			continue
+		}
+		if l.bridged[wire] == nil {
+			l.bridged[wire] = map[int]*networkDraft{}
+		}
+		for _, r := range n.needed() {
+			for id := r.From; id <= r.To; id++ {
+				if l.bridged[wire][id] == nil {
+					l.bridged[wire][id] = n
+				}
+			}
+		}
+	}
+	return l
+}
+
+// of are those below a link.
+func (l takers) of(u *claim) []*networkDraft {
+	var out []*networkDraft
+	for i, t := range u.tags {
+		wire := u.wire(i)
+		for _, n := range []*networkDraft{l.moved[wire], l.bridged[wire][t.ID]} {
+			if n != nil {
+				out = append(out, n)
+			}
+		}
+	}
+	return out
+}
+
+// bridgeNames refuses a bridge for a parent, an uplink or a device of another network.
+func (d *decoder) bridgeNames(doc *document) {
+	bridges := map[string]*networkDraft{}
+	for _, n := range doc.order {
+		if n.Driver == Bridge && bridges[n.Bridge] == nil {
+			bridges[n.Bridge] = n
+		}
+	}
+	for _, n := range doc.order {
+		for _, l := range n.links() {
+			o := bridges[l.name]
+			if o == nil {
+				continue
+			}
+			d.fail(n.place(l.key), notABridge(l.key), "network %s: %s %s is the bridge of network %s", n.Name, l.key, l.name, o.Name)
+		}
+	}
+}
+
+// notABridge is the hint for a bridge that stands for something else.
+func notABridge(key string) string {
+	switch key {
+	case "uplink":
+		return "a bridge is no port of another; name the link that leads to the LAN"
+	case "parent":
+		return "name the link that leads to the LAN, or make the network one with driver = \"bridge\" and the same bridge"
+	}
+	return "a bridge stays with the host; name another device"
+}
+
+// oddVLANs warns of VLANs inside of VLANs that look like a slip.
+func (n *networkDraft) oddVLANs(warn func(at mark, msg string)) {
+	name := "network " + n.Name
+	if _, tags := n.Uplink.split(); len(tags) > 0 && n.FiltersVLANs() {
+		warn(n.place("uplink"), name+": the VLANs of the bridge are inside VLAN "+strconv.Itoa(tags[len(tags)-1].ID)+
+			" of its uplink "+n.Uplink.Name+": for VLANs of the link itself name that")
+	}
+	if _, tags := n.Parent.split(); len(tags) > 0 && len(n.VLAN) > 0 && tags[len(tags)-1].ID == n.VLAN[0].ID {
+		warn(n.place("vlan"), name+": VLAN "+strconv.Itoa(n.VLAN[0].ID)+" is inside VLAN "+strconv.Itoa(n.VLAN[0].ID)+
+			", which the parent "+n.Parent.Name+" is already")
+	}
 }

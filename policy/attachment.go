@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/lanhook/lanhook/policy/request"
@@ -11,4 +12,38 @@ func (a Attachment) WithoutIPv6() bool {
 	return slices.ContainsFunc(a.Sysctls, func(s request.Sysctl) bool {
 		return s.Key == "net.ipv6.conf.IFNAME.disable_ipv6" && s.Value != "0"
 	})
+}
+
+// gateway says whether there may be a default route of a family.
+func (a Attachment) gateway(family func(netip.Addr) bool) bool {
+	return slices.ContainsFunc(a.Gateways, family) || slices.ContainsFunc(a.Network.Subnets, func(s Subnet) bool {
+		if a.Network.Routed() {
+			return family(s.Prefix.Addr())
+		}
+		return s.Gateway.IsValid() && family(s.Gateway) && !a.HasGateway(s.Gateway)
+	})
+}
+
+// HasGateway says whether the container itself has an address that the network has for a gateway, as a router does. There
+// is no default route to it then.
+func (a Attachment) HasGateway(addr netip.Addr) bool {
+	return slices.ContainsFunc(a.IPs, func(p netip.Prefix) bool { return p.Addr() == addr })
+}
+
+// IsGateway says whether the address is the gateway of one of the network's subnets.
+func (n *Network) IsGateway(addr netip.Addr) bool {
+	return slices.ContainsFunc(n.Subnets, func(s Subnet) bool { return s.Gateway == addr })
+}
+
+// Routed says whether the parent's host routes what containers send, without a gateway and without ARP: the modes l3 and
+// l3s of ipvlan. A default route is one of the device there.
+func (n *Network) Routed() bool { return n.Mode == ModeL3 || n.Mode == ModeL3S }
+
+// rivals says whether two attachments both ask for the default route of a family with one metric, which the kernel
+// refuses for IPv4 and takes as a multipath route for IPv6.
+func rivals(a, b Attachment) bool {
+	if !a.DefaultRoute.Want || !b.DefaultRoute.Want || a.metric() != b.metric() {
+		return false
+	}
+	return a.gateway(netip.Addr.Is4) && b.gateway(netip.Addr.Is4) || a.gateway(netip.Addr.Is6) && b.gateway(netip.Addr.Is6)
 }

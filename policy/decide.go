@@ -205,10 +205,10 @@ func checkIPs(k asked, a request.Attachment, n *Network) ([]netip.Prefix, error)
 			return nil, k.deny("write "+ip.Addr.String(), "address %s/%d has not the prefix length of its subnet %s",
 				ip.Addr, ip.Bits, s.Prefix)
 		}
-		if ip.Addr == s.Gateway {
+		if ip.Addr == s.Gateway && (n.hostGateway() || !slices.Contains(k.rule.IPSingle, ip.Addr)) {
 			return nil, k.deny("", "address %s is the gateway of subnet %s", ip.Addr, s.Prefix)
 		}
-		if err := ipam.Check(s.Pool(), ip.Addr); err != nil {
+		if err := ipam.Check(s.pool(ip.Addr), ip.Addr); err != nil {
 			return nil, k.deny(hintOf(err), "%s", err)
 		}
 		if !k.rule.IPAny && !slices.ContainsFunc(k.rule.IP, func(p netip.Prefix) bool { return p.Contains(ip.Addr) }) {
@@ -257,6 +257,9 @@ func checkRoutes(k asked, a request.Attachment, n *Network) ([]request.Route, er
 func checkMAC(k asked, mac net.HardwareAddr, n *Network) error {
 	switch {
 	case mac == nil:
+	case n.Driver == IPVLAN:
+		return k.deny("take mac out", "%s is of the driver ipvlan: all links on its parent have that one's MAC address, the only one "+
+			"that the switch sees", n.title())
 	case n.Mode == ModePassthru:
 		return k.deny("take mac out", "%s is in mode passthru, where the container has the parent's MAC address", n.title())
 	case !k.rule.MACAny && !globAny(k.rule.MAC, mac.String()):
@@ -281,8 +284,13 @@ func checkMTU(k asked, at Attachment) error {
 // checkGateways checks the gateways asked for, and that there is one where the default route is asked for.
 func checkGateways(k asked, at Attachment) error {
 	n := at.Network
-	if !n.DefaultRoute && len(at.Gateways) > 0 {
+	switch {
+	case len(at.Gateways) == 0:
+	case !n.DefaultRoute:
 		return k.deny("take gateway out", "%s gives no default route, so there is no gateway", n.title())
+	case n.Routed():
+		return k.deny("take gateway out; the default route needs none",
+			"%s is in mode %s, in which the host routes and nobody asks for a gateway's MAC address", n.title(), n.Mode)
 	}
 	for _, g := range at.Gateways {
 		s := n.subnet(g)
@@ -316,12 +324,6 @@ func orNone(s string) string {
 	return s
 }
 
-// gateway says whether there may be a default route of a family.
-func (a Attachment) gateway(family func(netip.Addr) bool) bool {
-	return slices.ContainsFunc(a.Gateways, family) ||
-		slices.ContainsFunc(a.Network.Subnets, func(s Subnet) bool { return s.Gateway.IsValid() && family(s.Gateway) })
-}
-
 // metric is that of its default routes.
 func (a Attachment) metric() int {
 	if a.DefaultRoute.Metric != 0 {
@@ -348,6 +350,9 @@ func together(r *Rule, asks []request.Attachment, all []Attachment) error {
 			macs[at.MAC.String()] = i
 		}
 		for j, o := range all[:i] {
+			if why := at.Network.both(o.Network); why != "" {
+				return k.deny("", "%s, and another interface, by %s, %s: %s", at.Network.claim(), whatOf(asks[j]), o.Network.claim(), why)
+			}
 			if rivals(at, o) {
 				return k.deny("write default-route=NUMBER with different numbers, or false in one of them",
 					"default-route is asked for here and by %s with the same metric", whatOf(asks[j]))
@@ -355,15 +360,6 @@ func together(r *Rule, asks []request.Attachment, all []Attachment) error {
 		}
 	}
 	return nil
-}
-
-// rivals says whether two attachments both ask for the default route of a family with one metric, which the kernel
-// refuses for IPv4 and takes as a multipath route for IPv6.
-func rivals(a, b Attachment) bool {
-	if !a.DefaultRoute.Want || !b.DefaultRoute.Want || a.metric() != b.metric() {
-		return false
-	}
-	return a.gateway(netip.Addr.Is4) && b.gateway(netip.Addr.Is4) || a.gateway(netip.Addr.Is6) && b.gateway(netip.Addr.Is6)
 }
 
 func publish(r *Rule, p request.Port) asked {

@@ -126,6 +126,9 @@ func keyOf(name string) string {
 	if find(ruleSchema(), name) != nil {
 		places = append(places, "[[rule]]")
 	}
+	if find(spellOutSchema(), name) != nil {
+		places = append(places, "spell-out in [[rule]]")
+	}
 	if len(places) == 0 {
 		return ""
 	}

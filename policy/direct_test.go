@@ -24,7 +24,7 @@ networks  = ["*"]
 ip        = true
 dnat      = true
 publish   = true
-spell-out = { drivers = ["macvlan", "bridge"], parents = ["*"], modes = ["bridge", "vepa"] }
+spell-out = { drivers = ["macvlan", "bridge", "ipvlan", "vlan"], parents = ["*"], vlans = [7], modes = ["bridge", "vepa", "l2"] }
 `)}})
 	if err != nil {
 		t.Fatal(err)
@@ -41,14 +41,23 @@ spell-out = { drivers = ["macvlan", "bridge"], parents = ["*"], modes = ["bridge
 		{"IP-19 no prefix length", request.Attachment{Link: macvlan(request.Link{Parent: "a"}), IPs: addr("10.0.0.1", -1)}, "has no prefix length"},
 		{"a length of 0", request.Attachment{Link: macvlan(request.Link{Parent: "a"}), IPs: addr("10.0.0.1", 0)}, "impossible prefix length"},
 		{"a length of 33", request.Attachment{Link: macvlan(request.Link{Parent: "a"}), IPs: addr("10.0.0.1", 33)}, "impossible prefix length"},
-		{"VL-07 a VLAN", request.Attachment{Link: macvlan(request.Link{Parent: "a", VLAN: []int{5000}})}, "not in this version"},
+		{"VL-07 a VLAN", request.Attachment{Link: macvlan(request.Link{Parent: "a", VLAN: []int{5000}})}, "does not allow VLAN 5000 of a"},
+		{"VL-07 three VLANs", request.Attachment{Link: macvlan(request.Link{Parent: "a", VLAN: []int{1, 2, 3}})}, "one or two VLAN tags"},
+		{"a flag for a macvlan", request.Attachment{Link: macvlan(request.Link{Parent: "a", Flag: "private"})}, "has no flag"},
+		{"a mode of ipvlan", request.Attachment{Link: macvlan(request.Link{Parent: "a", Mode: "l2"})}, "has no mode"},
+		{"two VLANs of a port", request.Attachment{Link: &request.Link{Driver: "bridge", Bridge: "b", VLAN: []int{1, 2}}}, "is in one VLAN"},
+		{"a VLAN without its tag", request.Attachment{Link: &request.Link{Driver: "vlan", Parent: "a"}}, "vlan is missing"},
+		{"a mode for a VLAN", request.Attachment{Link: &request.Link{Driver: "vlan", Parent: "a", VLAN: []int{7}, Mode: "l2"}}, "has no mode"},
+		{"a flag that is none", request.Attachment{Link: &request.Link{Driver: "ipvlan", Parent: "a", Flag: "foo"}}, "there is no flag"},
+		{"a device", request.Attachment{Link: &request.Link{Driver: "host-device", Parent: "a"}}, "does not allow the driver"},
+		{"a sub-interface of lanhook's", request.Attachment{Link: macvlan(request.Link{Parent: "lhvabcdefghij"})}, "lanhook's own"},
 		{"no parent", request.Attachment{Link: macvlan(request.Link{})}, "parent is missing"},
 		{"a bridge for a macvlan", request.Attachment{Link: macvlan(request.Link{Parent: "a", Bridge: "b"})}, "has no bridge"},
 		{"a bad parent", request.Attachment{Link: macvlan(request.Link{Parent: "../a"})}, "interface name"},
-		{"MV-05 mode foo", request.Attachment{Link: macvlan(request.Link{Parent: "a", Mode: "foo"})}, "there is no mode"},
+		{"MV-05 mode foo", request.Attachment{Link: macvlan(request.Link{Parent: "a", Mode: "foo"})}, "has no mode"},
 		{"a driver that is none", request.Attachment{Link: &request.Link{Driver: "overlay"}}, "does not allow the driver"},
 		{"no bridge", request.Attachment{Link: &request.Link{Driver: "bridge"}}, "bridge is missing"},
-		{"a parent for a bridge", request.Attachment{Link: &request.Link{Driver: "bridge", Parent: "a"}}, "no mode and no parent"},
+		{"a parent for a bridge", request.Attachment{Link: &request.Link{Driver: "bridge", Parent: "a"}}, "no mode, flag and parent"},
 		{"neither network nor link", request.Attachment{}, "the policy has no network"},
 		{"a network's name over several lines", request.Attachment{Network: "a\nb"}, "the policy has no network"},
 		{"its own address as gateway", request.Attachment{

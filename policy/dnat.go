@@ -15,7 +15,9 @@ func checkDNAT(k asked, a request.Attachment, at *Attachment) error {
 	for _, addr := range a.DNAT {
 		switch {
 		case n.Driver != Bridge:
-			return k.deny("take dnat out", "dnat %s: a container on a macvlan network has its own LAN address", addr)
+			return k.deny("take dnat out", "dnat %s: a container on %s %s network has its own LAN address", addr, article(n.Driver), n.Driver)
+		case n.OnLAN():
+			return k.deny("take dnat out", "dnat %s: %s is a piece of the LAN, where the container has its own address", addr, n.title())
 		case !n.Firewall:
 			return k.deny("take dnat out", "dnat %s: %s has firewall = false", addr, n.title())
 		case n.Closed():
@@ -50,7 +52,7 @@ func checkDNAT(k asked, a request.Attachment, at *Attachment) error {
 func (p *Policy) gatewayOf(addr netip.Addr) (name string, ok bool) {
 	for _, n := range p.Networks {
 		has := func(s Subnet) bool { return s.Gateway == addr }
-		if n.Driver == Bridge && (!ok || n.Name < name) && slices.ContainsFunc(n.Subnets, has) {
+		if n.hostGateway() && (!ok || n.Name < name) && slices.ContainsFunc(n.Subnets, has) {
 			name, ok = n.Name, true
 		}
 	}

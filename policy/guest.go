@@ -129,9 +129,9 @@ func (g *Guest) hosts(rule *Rule, lines []string, attachments []Attachment) erro
 func hostGateways(attachments []Attachment) []netip.Addr {
 	var out []netip.Addr
 	for _, family := range []func(netip.Addr) bool{netip.Addr.Is4, netip.Addr.Is6} {
-		for _, driver := range []Driver{Bridge, Macvlan} {
+		for _, host := range []bool{true, false} {
 			i := slices.IndexFunc(attachments, func(a Attachment) bool {
-				return a.Network.Driver == driver && a.reachable(family).IsValid()
+				return a.Network.hostGateway() == host && a.reachable(family).IsValid()
 			})
 			if i >= 0 {
 				out = append(out, attachments[i].reachable(family))
@@ -152,7 +152,7 @@ func (a Attachment) reachable(family func(netip.Addr) bool) netip.Addr {
 		}
 	}
 	for _, addr := range gateways {
-		if addr.IsValid() && family(addr) && !addr.IsLinkLocalUnicast() {
+		if addr.IsValid() && !a.HasGateway(addr) && family(addr) && !addr.IsLinkLocalUnicast() {
 			return addr
 		}
 	}

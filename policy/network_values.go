@@ -18,6 +18,9 @@ func (d *decoder) ifName(v value, s string) bool {
 		return true
 	}
 	hint := ""
+	if base, id, ok := strings.Cut(s, ":"); ok && base != "" && id != "" {
+		hint = fmt.Sprintf("a VLAN is written %.40s.%.40s", base, id)
+	}
 	if len(s) > maxIfName && len(s) <= maxAltName && (strings.HasSuffix(v.name, ": parent") || strings.HasSuffix(v.name, ": uplink")) {
 		hint = fmt.Sprintf("write %s = { altname = %q }", v.name[strings.LastIndexByte(v.name, ' ')+1:], s)
 	}

@@ -275,6 +275,8 @@ type Rule struct {
 	// IP are the addresses that may be asked for; IPAny means any in the network's subnets.
 	IP    []netip.Prefix
 	IPAny bool
+	// IPSingle are those of IP that are written as one address each. Only these may be a gateway's.
+	IPSingle []netip.Addr
 	// MAC are globs such as "02:42:*"; MACAny means any.
 	MAC    []string
 	MACAny bool

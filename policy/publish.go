@@ -159,7 +159,14 @@ func unpublished(k asked, p request.Port, all []Attachment) error {
 	const ownLAN = "remove " + request.Prefix + "publish; neighbours reach every port of the container at its own address"
 	bridges := slices.DeleteFunc(slices.Clone(all), func(a Attachment) bool { return a.Network.Driver != Bridge })
 	if len(bridges) == 0 {
-		return k.deny(ownLAN, "a container on a macvlan network has its own LAN address")
+		driver := Macvlan
+		if len(all) > 0 {
+			driver = all[0].Network.Driver
+		}
+		return k.deny(ownLAN, "a container on %s %s network has its own LAN address", article(driver), driver)
+	}
+	if i := slices.IndexFunc(bridges, func(a Attachment) bool { return a.Network.OnLAN() }); i >= 0 && len(bridges) == 1 {
+		return k.deny(ownLAN, "%s is a piece of the LAN, where the container has its own address", bridges[i].Network.title())
 	}
 	ruled := slices.DeleteFunc(slices.Clone(bridges), func(a Attachment) bool { return !a.Network.Firewall })
 	if len(ruled) == 0 {

@@ -3,7 +3,6 @@ package policy
 import (
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/lanhook/lanhook/policy/request"
 )
@@ -19,95 +18,25 @@ func (p *Policy) spelledOut(k asked, a request.Attachment) (*Network, error) {
 	if !slices.Contains(so.Drivers, link.Driver) {
 		return nil, k.forbid(allowed("drivers", so.Drivers), "the driver %s to be spelled out", quoted(link.Driver))
 	}
-	if len(link.VLAN) > 0 {
-		return nil, k.deny("make the VLAN interface on the host and name it as the parent",
-			"vlan: VLAN sub-interfaces are not in this version")
-	}
 	n := &Network{MAC: MACStable, IPAM: IPAMNone, DefaultRoute: true, SpoofCheck: true, SourceRouting: true}
 	err := n.Driver.UnmarshalText([]byte(link.Driver))
 	switch {
 	case err != nil || n.Driver == 0:
 		return nil, k.deny("", "there is no driver %s", quoted(link.Driver))
+	case n.Driver == HostDevice:
+		return nil, k.deny("name a network of the policy", "a device of the host cannot be spelled out")
 	case n.Driver == Bridge:
-		err = n.spellBridge(k, link)
-		n.joins(p.on(link.Bridge))
+		err = p.spellBridge(k, n, link)
 	default:
-		err = n.spellMacvlan(k, link)
+		err = n.spellChild(k, link)
+	}
+	if err == nil {
+		err = p.leavesAlone(k, n)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return n, n.spellSubnets(k, a.IPs)
-}
-
-func (n *Network) spellBridge(k asked, link *request.Link) error {
-	switch {
-	case link.Mode != "" || link.Parent != "":
-		return k.deny("take them out", "the driver bridge has no mode and no parent")
-	case link.Bridge == "":
-		return k.deny("add bridge=NAME", "bridge is missing")
-	}
-	n.Bridge = link.Bridge
-	return spellLink(k, link.Bridge)
-}
-
-// on is a network that has the bridge, nil when none has. All that have it agree in what matters here.
-func (p *Policy) on(bridge string) *Network {
-	for _, n := range p.Networks {
-		if n.Driver == Bridge && n.Bridge == bridge {
-			return n
-		}
-	}
-	return nil
-}
-
-// joins takes over what holds for the bridge as a whole: without it, a port that is spelled out would be a way round
-// icc, internal and firewall of the network that it ends up in.
-func (n *Network) joins(o *Network) {
-	if o == nil {
-		n.Firewall, n.GatewayMode, n.ICC, n.Isolate = true, GatewayNAT, true, true
-		return
-	}
-	n.Firewall, n.GatewayMode, n.ICC, n.Isolate, n.Internal = o.Firewall, o.GatewayMode, o.ICC, o.Isolate, o.Internal
-	if n.Internal || n.GatewayMode == GatewayIsolated {
-		n.DefaultRoute = false
-	}
-}
-
-func (n *Network) spellMacvlan(k asked, link *request.Link) error {
-	switch {
-	case link.Bridge != "":
-		return k.deny("take it out", "the driver macvlan has no bridge")
-	case link.Parent == "":
-		return k.deny("add parent=NAME", "parent is missing")
-	}
-	n.Parent.Name, n.ParentWait, n.Mode = link.Parent, defaultParentWait, ModeBridge
-	if err := spellLink(k, link.Parent); err != nil {
-		return err
-	}
-	if link.Mode != "" {
-		if err := n.Mode.UnmarshalText([]byte(link.Mode)); err != nil {
-			return k.deny("known are "+strings.Join(modeNames()[1:], ", "), "there is no mode %s", quoted(link.Mode))
-		}
-	}
-	switch {
-	case n.Mode == ModeSource:
-		return k.deny("", "mode source needs a list of MAC addresses, which cannot be spelled out")
-	case !slices.Contains(k.rule.SpellOut.Modes, n.Mode.String()):
-		return k.forbid(allowed("modes", k.rule.SpellOut.Modes), "mode %s to be spelled out", n.Mode)
-	}
-	return nil
-}
-
-// spellLink checks the parent or bridge. The name is checked once more here, since it goes to the kernel.
-func spellLink(k asked, name string) error {
-	if err := request.CheckIfName(name); err != nil {
-		return k.deny("", "%s", err)
-	}
-	if !globAny(k.rule.SpellOut.Parents, name) {
-		return k.forbid(allowed("parents", k.rule.SpellOut.Parents), "the link %s to be spelled out", name)
-	}
-	return nil
 }
 
 // unusable says why an address cannot be an interface's, "" for one that can. 0.0.0.0/8 and 127.0.0.0/8 never stand on a

@@ -203,47 +203,6 @@ func (d *draft) addSysctl(value string) *Error {
 	return nil
 }
 
-// setLink takes over a field of an attachment that is spelled out.
-func (d *draft) setLink(p pair) *Error {
-	there := "there are " + strings.Join(drivers(), " and ")
-	switch p.name {
-	case "driver":
-		d.link.Driver = p.value
-		switch {
-		case slices.Contains(laterDrivers(), p.value):
-			return &Error{Field: p.name, Value: p.value, Reason: "driver " + p.value + " is not in this version; " + there}
-		case !slices.Contains(drivers(), p.value):
-			return &Error{
-				Field: p.name, Value: p.value, Reason: "there is no such driver; " + there,
-				hint: didYouMean(p.value, drivers()),
-			}
-		}
-	case "mode":
-		d.link.Mode = p.value
-		if !slices.Contains(modes(), p.value) {
-			return &Error{
-				Field: p.name, Value: p.value, Reason: "macvlan has no such mode; there are " + strings.Join(modes(), ", "),
-				hint: didYouMean(p.value, modes()),
-			}
-		}
-	case "vlan":
-		return &Error{
-			Field: p.name, Value: p.value, Reason: "vlan is not in this version",
-			hint: "make the VLAN interface on the host and name it as the parent",
-		}
-	case "parent", "bridge":
-		if why := badIfName(p.value); why != "" {
-			return &Error{Field: p.name, Value: p.value, Reason: why}
-		}
-		if p.name == "parent" {
-			d.link.Parent = p.value
-		} else {
-			d.link.Bridge = p.value
-		}
-	}
-	return nil
-}
-
 // together checks what single fields cannot know of each other.
 func (d *draft) together() {
 	if slices.Contains(d.seen, "driver") {
@@ -280,66 +239,5 @@ func (d *draft) named() {
 		d.fail(&Error{
 			Reason: "the attachment names no network", hint: "put the name of one in front, or spell it out with driver=…",
 		})
-	}
-}
-
-// spelledOut checks an attachment that no network of the policy completes: the driver must have all it needs, and
-// addresses and gateways must tell their subnets.
-func (d *draft) spelledOut() {
-	if d.at.Network != "" {
-		d.fail(&Error{
-			Field: "driver", Value: d.link.Driver,
-			Reason: "an attachment that names a network cannot be spelled out too", hint: "leave one of name and driver out",
-		})
-	}
-	foreign, needed := []string{"bridge"}, "parent"
-	if d.link.Driver == "bridge" {
-		foreign, needed = []string{"mode", "parent"}, "bridge"
-	}
-	for _, name := range foreign {
-		if slices.Contains(d.seen, name) {
-			d.fail(&Error{Field: name, Reason: "the driver " + d.link.Driver + " has no such option"})
-		}
-	}
-	if !slices.Contains(d.seen, needed) {
-		d.fail(&Error{
-			Field: "driver", Value: d.link.Driver, Reason: "the attachment names no " + needed,
-			hint: "add " + needed + "=INTERFACE",
-		})
-	}
-	for _, a := range d.at.IPs {
-		if a.Bits < 0 {
-			d.fail(&Error{
-				Field: "ip", Value: a.Addr.String(),
-				Reason: "an attachment that is spelled out needs the prefix length, since no network of the policy tells it",
-				hint:   "write " + a.Addr.String() + "/BITS",
-			})
-		}
-	}
-	if len(d.errs) == 0 {
-		d.gatewaysInside()
-	}
-}
-
-// gatewaysInside refuses gateways that cannot be reached. A link-local gateway needs no subnet (RFC 4291 section 2.5.6).
-func (d *draft) gatewaysInside() {
-	for _, gw := range d.at.Gateways {
-		inside := gw.Is6() && gw.IsLinkLocalUnicast()
-		var subnets []string
-		for _, a := range d.at.IPs {
-			if subnet := netip.PrefixFrom(a.Addr, a.Bits).Masked(); a.Addr.Is4() == gw.Is4() {
-				inside = inside || subnet.Contains(gw)
-				subnets = append(subnets, subnet.String())
-			}
-		}
-		switch {
-		case inside:
-		case len(subnets) == 0:
-			d.fail(&Error{Field: "gateway", Value: gw.String(), Reason: "the attachment has no address of this family"})
-		default:
-			d.fail(&Error{
-				Field: "gateway", Value: gw.String(), Reason: "the gateway is outside of " + strings.Join(subnets, ", "),
-			})
-		}
 	}
 }

@@ -19,11 +19,14 @@ func (a Attachment) String() string {
 	if a.Link != nil {
 		add("driver", a.Link.Driver)
 		add("mode", a.Link.Mode)
+		add("flag", a.Link.Flag)
 		add("parent", a.Link.Parent)
 		add("bridge", a.Link.Bridge)
+		var ids []string
 		for _, id := range a.Link.VLAN {
-			add("vlan", strconv.Itoa(id))
+			ids = append(ids, strconv.Itoa(id))
 		}
+		add("vlan", strings.Join(ids, "."))
 	}
 	for _, ip := range a.IPs {
 		add("ip", ip.String())

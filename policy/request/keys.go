@@ -99,8 +99,6 @@ type Field struct {
 	Repeat bool
 	// SpellOut is true when the field belongs to an attachment that is spelled out with driver=….
 	SpellOut bool
-	// Later is true when the field is known but refused, since no driver of this version has it.
-	Later bool
 }
 
 // Fields are all fields of an attachment that there are, in the order of the reference in docs/annotations.md.
@@ -136,22 +134,59 @@ func Fields() []Field {
 			Name: "sysctl", Form: "`net.….IFNAME.…=VALUE`", Repeat: true,
 			Meaning: "a setting of this interface; the word IFNAME stands for its name",
 		},
-		{Name: "driver", Form: "`macvlan` or `bridge`", SpellOut: true, Meaning: "spells the attachment out, without `name`"},
 		{
-			Name: "mode", Form: "`bridge`, `private`, `vepa`, `passthru` or `source`", SpellOut: true,
-			Meaning: "the mode of a macvlan; default `bridge`",
+			Name: "driver", Form: "`macvlan`, `bridge`, `ipvlan` or `vlan`", SpellOut: true,
+			Meaning: "spells the attachment out, without `name`",
 		},
-		{Name: "parent", Form: "an interface of the host", SpellOut: true, Meaning: "the link that a macvlan hangs on"},
-		{Name: "vlan", Form: "a VLAN id", SpellOut: true, Later: true, Meaning: "not in this version: refused"},
+		{
+			Name: "mode", Form: "`bridge`, `private`, `vepa`, `passthru`, `source`, `l2`, `l3` or `l3s`", SpellOut: true,
+			Meaning: "the mode of a macvlan, default `bridge`, or of an ipvlan: `l2`, `l3` or `l3s`, default `l2`",
+		},
+		{
+			Name: "flag", Form: "`bridge`, `private` or `vepa`", SpellOut: true,
+			Meaning: "which containers on the parent of an ipvlan reach each other; default `bridge`",
+		},
+		{
+			Name: "parent", Form: "an interface of the host", SpellOut: true,
+			Meaning: "the link that a macvlan or ipvlan hangs on, and that the VLAN is of; `eth0.50` is VLAN 50 of eth0",
+		},
+		{
+			Name: "vlan", Form: "`ID` or `OUTER.INNER`, each 1 to 4094", SpellOut: true,
+			Meaning: "the VLAN of the parent; on a bridge the VLAN of the port, where frames have no tag",
+		},
 		{Name: "bridge", Form: "an interface of the host", SpellOut: true, Meaning: "the bridge to be a port of"},
 	}
 }
 
-// drivers are the ones of this version.
-func drivers() []string { return []string{"macvlan", "bridge"} }
+// drivers are the ones that can be spelled out.
+func drivers() []string { return []string{"macvlan", "bridge", "ipvlan", "vlan"} }
 
 // laterDrivers are known by name only, so that the message can say that they are missing rather than misspelt.
-func laterDrivers() []string { return []string{"ipvlan", "vlan", "vxlan", "host-device"} }
+func laterDrivers() []string { return []string{"vxlan"} }
 
-// modes are those of macvlan, as in ip-link(8).
-func modes() []string { return []string{"bridge", "private", "vepa", "passthru", "source"} }
+// modes are those of a driver, as in ip-link(8); none for most.
+func modes(driver string) []string {
+	switch driver {
+	case "macvlan":
+		return []string{"bridge", "private", "vepa", "passthru", "source"}
+	case "ipvlan":
+		return []string{"l2", "l3", "l3s"}
+	}
+	return nil
+}
+
+// flags are those of ipvlan.
+func flags() []string { return []string{"bridge", "private", "vepa"} }
+
+// options are the fields that a driver has of those that spell an attachment out, with the one that it needs in front.
+func options(driver string) []string {
+	switch driver {
+	case "bridge":
+		return []string{"bridge", "vlan"}
+	case "ipvlan":
+		return []string{"parent", "mode", "flag", "vlan"}
+	case "vlan":
+		return []string{"parent", "vlan"}
+	}
+	return []string{"parent", "mode", "vlan"}
+}

@@ -92,6 +92,8 @@ type Attachment struct {
 type Link struct {
 	Driver string
 	Mode   string
+	// Flag is that of ipvlan.
+	Flag   string
 	Parent string
 	Bridge string
 	// VLAN are the tags outermost first, empty for none.
