@@ -69,7 +69,7 @@ func TestBridge(t *testing.T) {
 		want := kernel.State{
 			BondMode: -1,
 			Index:    got.Index, Name: hairpin.Name, Kind: "veth", MAC: mac(0x21), MTU: 1450, Up: true, TxQueueLen: 1000,
-			Parent: peer.Index, Master: made.Index, MasterKind: "bridge",
+			Parent: peer.Index, Elsewhere: true, Master: made.Index, MasterKind: "bridge",
 		}
 		if diff := cmp.Diff(want, got, byText()); diff != "" {
 			t.Errorf("host end (-want +got):\n%s", diff)

@@ -57,7 +57,7 @@ func TestIPVLANModes(t *testing.T) {
 					run(t, h.Kernel(ns), ipvlan(p, mode, flag, last)...)
 					want := kernel.State{
 						Name: "eth0", Kind: "ipvlan", MAC: p.MAC, MTU: p.MTU, Up: true, Alias: "lanhook test", Mode: mode, Flag: flag,
-						TxQueueLen: 1000, Parent: p.Index, BondMode: -1,
+						TxQueueLen: 1000, Parent: p.Index, Elsewhere: true, BondMode: -1,
 						Addresses: []netip.Prefix{prefix("10.77.0." + last + "/24"), prefix("fd77::" + last + "/64")},
 						Routes: []request.Route{
 							{Dst: prefix("0.0.0.0/0"), Table: 254, Scope: 253}, {Dst: prefix("::/0"), Metric: 7, Table: 254},

@@ -43,7 +43,7 @@ func TestMacvlanModes(t *testing.T) {
 
 			want := kernel.State{
 				Name: "eth0", Kind: "macvlan", MAC: mac(1), MTU: p.MTU, Up: true, Alias: "lanhook test", Mode: mode,
-				TxQueueLen: 1000, Parent: p.Index, BondMode: -1,
+				TxQueueLen: 1000, Parent: p.Index, Elsewhere: true, BondMode: -1,
 				Addresses: []netip.Prefix{prefix("10.77.0.9/24"), prefix("fd77::9/64")},
 				Routes: []request.Route{
 					{Dst: prefix("0.0.0.0/0"), Via: addr("10.77.0.1"), Table: 254},
