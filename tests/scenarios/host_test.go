@@ -100,6 +100,10 @@ func (h *host) prepare(s scenario) error {
 	if err != nil {
 		return err
 	}
+	// What the host has learned of neighbours is another scenario's.
+	if _, err = h.must("ip neighbour flush all"); err != nil {
+		return err
+	}
 	h.before, err = h.snapshot()
 	return err
 }

@@ -39,7 +39,7 @@ func claims() map[string][]claim {
 			{from: of("10.20.0.0/24"), tags: []uint16{20}},
 		},
 		"ipvlan-l2": {{from: of("192.168.1.64/26"), shared: true}, {from: of("192.168.1.128/26"), shared: true}},
-		"ipvlan-l3": {{from: of("10.30.0.0/23"), never: true}, {from: of("192.168.1.12/32"), shared: true}},
+		"ipvlan-l3": {{from: of("10.30.0.0/15"), never: true}, {from: of("192.168.1.12/32"), shared: true}},
 		"dual-stack-vlan": {
 			{from: of("192.168.216.0/24"), tags: []uint16{218}},
 			{from: of("192.168.218.0/24"), tags: []uint16{218}},
