@@ -24,12 +24,19 @@ func (h *Host) ensureBridge(s plan.EnsureBridge) error {
 		nl.NewIfInfomsg(unix.AF_UNSPEC),
 		text(unix.IFLA_IFNAME, s.Name),
 		number(unix.IFLA_GROUP, plan.Group),
-		nest(unix.IFLA_LINKINFO, text(unix.IFLA_INFO_KIND, kindBridge), nest(unix.IFLA_INFO_DATA, noLocalLearning())),
+		nest(unix.IFLA_LINKINFO, text(unix.IFLA_INFO_KIND, kindBridge), nest(unix.IFLA_INFO_DATA, bridgeData(s)...)),
+	}
+	vrf, err := h.vrf(s)
+	if err != nil {
+		return err
+	}
+	if vrf != 0 {
+		parts = append(parts, number(unix.IFLA_MASTER, vrf))
 	}
 	if len(s.MAC) > 0 {
 		parts = append(parts, nl.NewRtAttr(unix.IFLA_ADDRESS, s.MAC))
 	}
-	err := h.conn.change(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, parts...)
+	err = h.conn.change(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, parts...)
 	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return noKind(err, kindBridge, "add bridge %s", s.Name)
 	}
@@ -50,8 +57,19 @@ func (h *Host) ensureBridge(s plan.EnsureBridge) error {
 			Op: "add bridge " + s.Name, Cause: "there is " + describe(b.Kind) + " of this name", Err: unix.EEXIST,
 			hint: "give the network another bridge name in the policy",
 		}
+	case s.VLANs && !b.FiltersVLANs:
+		return unfiltered(b, "use bridge "+s.Name)
 	case existed && (b.Group != plan.Group || s.AsIs):
 		return usable(b)
+	case b.Master != vrf:
+		return &Error{
+			Op: "use bridge " + s.Name, Cause: "it was made for another VRF, or for none", Err: unix.EBUSY,
+			hint: othersHint,
+		}
+	case b.Up && uplinkOf(b) != s.Uplink:
+		return &Error{
+			Op: "use bridge " + s.Name, Cause: "it was made for another uplink, or for none", Err: unix.EBUSY, hint: othersHint,
+		}
 	}
 	has, err := parseConf(msg[unix.SizeofIfInfomsg:], unix.IFLA_AF_SPEC, unix.AF_INET, inetConf)
 	if err != nil {
@@ -88,6 +106,35 @@ func settingsOf(s plan.EnsureBridge, has conf) []nl.NetlinkRequestData {
 	return []nl.NetlinkRequestData{nest(unix.IFLA_AF_SPEC, nest(unix.AF_INET, nest(inetConf, set...)))}
 }
 
+// othersHint helps where a bridge is what an earlier policy made of it.
+const othersHint = "end the containers on it first, or give the network another bridge name in the policy"
+
+// bridgeData are the settings that a bridge is made with.
+func bridgeData(s plan.EnsureBridge) []nl.NetlinkRequestData {
+	data := []nl.NetlinkRequestData{noLocalLearning()}
+	if s.VLANs {
+		data = append(data, filtering()...)
+	}
+	return data
+}
+
+// vrf is the index of the VRF that a bridge is to be a port of, 0 for none.
+func (h *Host) vrf(s plan.EnsureBridge) (int, error) {
+	if s.VRF == "" {
+		return 0, nil
+	}
+	l, ok, err := h.conn.link(by{name: s.VRF})
+	switch {
+	case err != nil:
+		return 0, err
+	case !ok:
+		return 0, failed(unix.ENODEV, "put bridge %s into vrf %s", s.Name, s.VRF)
+	case l.Kind != kindVRF:
+		return 0, &Error{Op: "put bridge " + s.Name + " into vrf " + s.VRF, Cause: "that is " + describe(l.Kind), Err: unix.EINVAL}
+	}
+	return l.Index, nil
+}
+
 // usable accepts a bridge that is not ours as it is.
 func usable(b State) error {
 	if b.Up {
@@ -108,7 +155,11 @@ func (h *Host) finishBridge(b State, s plan.EnsureBridge, settings []nl.NetlinkR
 		}
 	}
 	if !b.Up {
-		if err := h.settle(s.Name); err != nil {
+		settle := h.settle
+		if s.VLANs || s.Uplink != "" {
+			settle = h.noIPv6 // It is a piece of a LAN, on which the host has no address.
+		}
+		if err := settle(s.Name); err != nil {
 			return err
 		}
 		// An MTU that is set on the bridge stays; one that is made with it changes with its ports
@@ -116,6 +167,9 @@ func (h *Host) finishBridge(b State, s plan.EnsureBridge, settings []nl.NetlinkR
 		parts := append([]nl.NetlinkRequestData{upMessage(b.Index)}, settings...)
 		if s.MTU > 0 {
 			parts = append(parts, number(unix.IFLA_MTU, s.MTU))
+		}
+		if s.Uplink != "" {
+			parts = append(parts, text(unix.IFLA_IFALIAS, uplinkAlias+s.Uplink))
 		}
 		if err := h.conn.change(unix.RTM_SETLINK, 0, parts...); err != nil {
 			return failed(err, "bring bridge %s up", s.Name)
@@ -205,12 +259,8 @@ func (h *Host) releaseBridge(s plan.ReleaseBridge) error {
 	}
 	ours := ok && b.Kind == kindBridge && b.Group == plan.Group
 	if ours {
-		ports, portsErr := h.conn.links(number(unix.IFLA_MASTER, b.Index))
-		if portsErr != nil {
-			return failed(portsErr, "list ports of bridge %s", s.Name)
-		}
-		if len(ports) > 0 {
-			return nil
+		if used, portsErr := h.hasPorts(b, s.Uplink); portsErr != nil || used {
+			return portsErr
 		}
 	}
 	if s.Filtered {

@@ -38,6 +38,8 @@ type Query struct {
 	Flag policy.Flag
 	// Uplink selects the link that is to be a port of Bridge, no field of it is set for none.
 	Uplink policy.Parent
+	// VRF is the name of a VRF that Bridge is to be a port of, "" for none.
+	VRF string
 	// Device selects the device of the driver host-device.
 	Device policy.Device
 	// WantAddresses asks for the host's addresses on the parent or bridge too.
@@ -66,7 +68,10 @@ type Query struct {
 // Facts finds out what a plan needs. ns may be nil when there is no container yet; nothing is said of it then. A parent
 // or bridge that is not there is no error but has no entry in Uplink.
 func (h *Host) Facts(ctx context.Context, ns *Namespace, queries []Query) (plan.Facts, error) {
-	facts := plan.Facts{Uplink: map[string]plan.Link{}, Taken: map[string]bool{}}
+	facts := plan.Facts{
+		Uplink: map[string]plan.Link{}, Taken: map[string]bool{},
+		PortUplink: map[string]plan.Link{}, VRF: map[string]plan.Link{},
+	}
 	wantMTU := false
 	for _, q := range queries {
 		if err := context.Cause(ctx); err != nil {
@@ -87,6 +92,9 @@ func (h *Host) Facts(ctx context.Context, ns *Namespace, queries []Query) (plan.
 		} else if q.Bridge != "" {
 			wantMTU = true
 			err = h.gatewayFacts(&facts, q)
+		}
+		if err == nil {
+			err = h.bridgeFacts(&facts, q)
 		}
 		if err != nil {
 			return plan.Facts{}, err
@@ -161,6 +169,7 @@ func (h *Host) bridge(q Query) (plan.Link, bool, error) {
 		return plan.Link{}, false, err
 	}
 	l, err := h.linkOf(s)
+	l.FiltersVLANs, l.DefaultVLAN, l.Uplink = s.FiltersVLANs, s.DefaultPVID, uplinkOf(s)
 	if err == nil {
 		l.Localnet, err = h.localnet(s, q)
 	}

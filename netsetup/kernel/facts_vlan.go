@@ -98,7 +98,7 @@ func (h *Host) linkOf(s State) (plan.Link, error) {
 	}
 	base := chain[len(chain)-1]
 	l := plan.Link{
-		Index: s.Index, Name: s.Name, Kind: s.Kind, MAC: s.MAC, MTU: base.MTU, Up: base.Up, MasterKind: s.MasterKind,
+		Index: s.Index, Name: s.Name, Kind: s.Kind, MAC: s.MAC, MTU: base.MTU, Up: base.Up, Master: s.Master, MasterKind: s.MasterKind,
 		Wireless: wireless(base), Loopback: base.Loopback, Group: s.Group, BondMode: base.BondMode,
 	}
 	for i := len(chain) - 2; i >= 0; i-- {

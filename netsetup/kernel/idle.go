@@ -11,7 +11,7 @@ import (
 	"github.com/lanhook/lanhook/netsetup/plan"
 )
 
-// IdleBridges are the names of the host's bridges that bear [plan.Group] and have no port. The kernel lists bridges
+// IdleBridges are the names of the host's bridges that bear [plan.Group] and have no port but their uplink. The kernel lists bridges
 // only, but all of them: it is for the collector.
 func (h *Host) IdleBridges() ([]string, error) {
 	info := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
@@ -25,11 +25,11 @@ func (h *Host) IdleBridges() ([]string, error) {
 		if s.Kind != kindBridge || s.Group != plan.Group {
 			continue
 		}
-		ports, err := h.conn.links(number(unix.IFLA_MASTER, s.Index))
+		used, err := h.hasPorts(s)
 		if err != nil {
-			return nil, failed(err, "list ports of bridge %s", s.Name)
+			return nil, err
 		}
-		if len(ports) == 0 {
+		if !used {
 			names = append(names, s.Name)
 		}
 	}

@@ -18,6 +18,7 @@ const (
 	kindIPVLAN  = "ipvlan"
 	kindVLAN    = "vlan"
 	kindBond    = "bond"
+	kindVRF     = "vrf"
 )
 
 // noBond is the bond mode of a link that is none.

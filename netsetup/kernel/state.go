@@ -44,6 +44,9 @@ type State struct {
 	// Master is the index of the link it is a port of, and MasterKind its kind; 0 and "" for none.
 	Master     int
 	MasterKind string
+	// FiltersVLANs is true for a bridge that filters VLANs, DefaultPVID the VLAN that it gives its ports by itself, 0 for none.
+	FiltersVLANs bool
+	DefaultPVID  int
 	// Localnet is true when what is sent from 127.0.0.0/8 may leave by it (route_localnet).
 	Localnet bool
 	// Mode is set for a macvlan and an ipvlan only, Flag for an ipvlan.
@@ -276,6 +279,10 @@ func (s *State) parseKind(a attribute) {
 		s.Tag.Protocol = vlanProtocolOf(binary.BigEndian.Uint16(a.value))
 	case s.Kind == kindBond && a.kind == unix.IFLA_BOND_MODE && len(a.value) == 1:
 		s.BondMode = int(a.value[0])
+	case s.Kind == kindBridge && a.kind == unix.IFLA_BR_VLAN_FILTERING:
+		s.FiltersVLANs = len(a.value) == 1 && a.value[0] != 0
+	case s.Kind == kindBridge && a.kind == unix.IFLA_BR_VLAN_DEFAULT_PVID:
+		s.DefaultPVID = int(a.short())
 	}
 }
 

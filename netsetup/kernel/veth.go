@@ -30,6 +30,8 @@ func (k *Kernel) addVeth(s plan.AddVeth) error {
 			Op: "add veth " + s.Name + " to " + s.Bridge, Cause: "that is no bridge but " + describe(bridge.Kind),
 			Err: unix.EINVAL,
 		}
+	case !s.VLANs.None() && !bridge.FiltersVLANs:
+		return unfiltered(bridge, "add veth "+s.Name+" to bridge "+s.Bridge)
 	}
 	// A peer is told as a whole link is: header, then attributes (drivers/net/veth.c, VETH_INFO_PEER).
 	peer := nl.NewRtAttr(nl.VETH_INFO_PEER, nil)
@@ -45,7 +47,7 @@ func (k *Kernel) addVeth(s plan.AddVeth) error {
 	if err != nil {
 		return k.vethFailed(err, s, bridge)
 	}
-	return k.host.startPort(s)
+	return k.host.startPort(s, bridge)
 }
 
 // linkParts are what every new link is told, as far as it is set.
@@ -75,8 +77,8 @@ func (k *Kernel) vethFailed(err error, s plan.AddVeth, bridge State) error {
 	return e
 }
 
-// startPort brings the host's end of a veth up.
-func (h *Host) startPort(s plan.AddVeth) error {
+// startPort gives the host's end of a veth its VLANs, and brings it up then: nothing passes before.
+func (h *Host) startPort(s plan.AddVeth, bridge State) error {
 	port, ok, err := h.conn.link(by{name: s.Name})
 	if err != nil {
 		return err
@@ -86,6 +88,11 @@ func (h *Host) startPort(s plan.AddVeth) error {
 	}
 	if err = h.noIPv6(s.Name); err != nil {
 		return err
+	}
+	if !s.VLANs.None() {
+		if err = h.setVLANs(port, bridge, s.VLANs); err != nil {
+			return err
+		}
 	}
 	parts := []nl.NetlinkRequestData{upMessage(port.Index)}
 	var of []nl.NetlinkRequestData

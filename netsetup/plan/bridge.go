@@ -50,6 +50,12 @@ func bridgeOf(l link) EnsureBridge {
 		// Without rules, a container could send to 127.0.0.0/8 of the host by a bridge with route_localnet.
 		Localnet: l.filtered() && l.localnet(),
 		Filtered: l.filtered(),
+		VLANs:    l.Network.FiltersVLANs(),
+		VRF:      l.Network.VRF,
+		Uplink:   l.portUplink.Name,
+	}
+	if OnLAN(l.Network) {
+		return s // its gateways are routers there
 	}
 	for _, sub := range l.Network.Subnets {
 		if sub.Gateway.IsValid() && l.Network.GatewayMode != policy.GatewayIsolated {
@@ -83,6 +89,7 @@ func vethOf(l link) AddVeth {
 		Hairpin:  l.Network.Hairpin || l.published(),
 		Isolated: l.Network.Firewall && !l.Network.ICC,
 		MTU:      l.bridgeMTU,
+		VLANs:    portVLANs(l.Network),
 		Peer:     l.own,
 		PeerMAC:  l.choice.MAC,
 		PeerMTU:  l.mtu,

@@ -73,6 +73,8 @@ type link struct {
 	uplink Link
 	// device is set for the driver host-device only.
 	device FoundDevice
+	// portUplink is the uplink of a bridge, the zero value for none.
+	portUplink Link
 	// exists is false for a bridge that is not there yet.
 	exists bool
 	// own is the name under which lanhook makes the link, before the container's end gets the name asked for.
@@ -97,6 +99,7 @@ func newLink(in Input, i int) link {
 		uplink:     uplink,
 		device:     in.Facts.Device[a.IfName],
 		exists:     exists,
+		portUplink: in.Facts.PortUplink[a.IfName],
 		own:        ownName(in.Record, i),
 		mtu:        mtu(in, i),
 		bridgeMTU:  bridgeMTU(in, i),
@@ -138,8 +141,8 @@ func (in Input) uplink(a policy.Attachment) (Link, bool) {
 	return uplink, ok
 }
 
-// bridgeMTU is what a bridge has, or what one gets that is made now: the network's, or that of the host's default
-// route. What a container asks for does not count: others use the bridge too.
+// bridgeMTU is what a bridge has, or what one gets that is made now: the network's, or that of its uplink or of the host's
+// default route. What a container asks for does not count: others use the bridge too.
 func bridgeMTU(in Input, i int) int {
 	a := in.Attachments[i]
 	uplink, exists := in.Facts.Uplink[a.IfName]
@@ -148,6 +151,9 @@ func bridgeMTU(in Input, i int) int {
 		return a.Network.MTU
 	case exists:
 		return uplink.MTU
+	}
+	if up, ok := in.Facts.PortUplink[a.IfName]; ok {
+		return up.MTU
 	}
 	if in.Facts.DefaultMTU != 0 {
 		return in.Facts.DefaultMTU

@@ -199,6 +199,7 @@ func (s *EnsureBridge) fields(c *Codec) {
 	c.Flag(&s.Filtered)
 	c.Flag(&s.VLANs)
 	c.Text(&s.VRF)
+	c.Text(&s.Uplink)
 }
 
 func (s *AddVeth) fields(c *Codec) {

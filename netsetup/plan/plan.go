@@ -40,8 +40,18 @@ type Link struct {
 	Subs []Sub `json:"subs,omitempty"`
 	// BondMode is a bond's mode by its number (linux/if_bonding.h), -1 for what is no bond.
 	BondMode int `json:"bond_mode"`
-	// FiltersVLANs is true for a bridge that filters VLANs.
+	// Master is the index of the link it is a port of, 0 for none.
+	Master int `json:"master,omitempty"`
+	// FiltersVLANs is true for a bridge that filters VLANs, DefaultVLAN the one that such a bridge gives its ports by itself, 0
+	// for none.
 	FiltersVLANs bool `json:"filters_vlans,omitempty"`
+	DefaultVLAN  int  `json:"default_vlan,omitempty"`
+	// Uplink is the name of the uplink for which a bridge of lanhook's was made, "" for none, and as long as it is down.
+	Uplink string `json:"uplink,omitempty"`
+	// VLANs are those of a bridge's port that have a tag there, Above the sub-interfaces of the host that hang on the link.
+	// Both are looked up for uplinks only.
+	VLANs []policy.VLANRange `json:"vlans,omitempty"`
+	Above []Sub              `json:"above,omitempty"`
 	// Localnet is true when what is sent from 127.0.0.0/8 may leave by it (route_localnet).
 	Localnet bool `json:"localnet,omitempty"`
 }
@@ -61,6 +71,8 @@ type Facts struct {
 	Device map[string]FoundDevice `json:"device,omitempty"`
 	// PortUplink is the link that a bridge network has as its uplink; no entry where there is none.
 	PortUplink map[string]Link `json:"port_uplink,omitempty"`
+	// VRF is the link of the name that a bridge network has as its VRF; no entry where there is none.
+	VRF map[string]Link `json:"vrf,omitempty"`
 	// Users say who has a child of the other of macvlan and ipvlan, or of ipvlan in another mode or with another flag, on the
 	// parent of an attachment: in words, such as "container web has a macvlan child on it".
 	Users map[string]string `json:"users,omitempty"`

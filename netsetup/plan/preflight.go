@@ -47,10 +47,7 @@ func checkLink(in Input, i int, fail failFunc) error {
 	if m, most := l.mtu, l.bridgeMTU; m > most {
 		return fail("lower mtu, or raise the bridge's", "an MTU of %d is above the %d of bridge %s", m, most, a.Network.Bridge)
 	}
-	if !l.exists {
-		return checkGateways(l, in.Facts.Held, fail)
-	}
-	return checkBridge(l.uplink, fail)
+	return checkBridge(in, l, fail)
 }
 
 type failFunc = func(hint, format string, args ...any) error
@@ -68,7 +65,27 @@ func checkGateways(l link, held map[netip.Addr]string, fail failFunc) error {
 	return nil
 }
 
-func checkBridge(uplink Link, fail failFunc) error {
+// checkBridge looks at the bridge, whether it is there or has to be made.
+func checkBridge(in Input, l link, fail failFunc) error {
+	if l.exists {
+		if err := checkThere(l.uplink, fail); err != nil {
+			return err
+		}
+	} else if err := checkGateways(l, in.Facts.Held, fail); err != nil {
+		return err
+	}
+	if err := checkVLANs(l, fail); err != nil {
+		return err
+	}
+	vrf, found := in.Facts.VRF[l.IfName]
+	if err := checkVRF(l, vrf, found, fail); err != nil {
+		return err
+	}
+	up, found := in.Facts.PortUplink[l.IfName]
+	return checkUplink(l, up, found, fail)
+}
+
+func checkThere(uplink Link, fail failFunc) error {
 	switch {
 	case uplink.Kind != "bridge":
 		return fail("give the network another bridge name in the policy",

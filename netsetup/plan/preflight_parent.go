@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/lanhook/lanhook/policy"
 )
@@ -12,14 +13,7 @@ func checkParent(in Input, l link, fail failFunc) error {
 	n, uplink := l.Network, l.uplink
 	switch {
 	case !l.exists:
-		hint := "see which links there are with: ip link"
-		if n.ParentWait > 0 {
-			hint = fmt.Sprintf("waited %s (parent-wait) for it; %s", n.ParentWait, hint)
-		}
-		if base, ids := policy.SplitVLAN(n.Parent.Name); len(ids) > 0 {
-			return fail(hint, "parent %s does not exist, and neither does %s, of which it would be a VLAN", n.Parent, base)
-		}
-		return fail(hint, "parent %s does not exist", n.Parent)
+		return missing("parent", n.Parent, n.ParentWait, fail)
 	case uplink.Loopback:
 		return fail("name the network card in the policy", "parent %s is the loopback interface", uplink.Name)
 	case uplink.MasterKind == "bridge":
@@ -31,12 +25,7 @@ func checkParent(in Input, l link, fail failFunc) error {
 	case uplink.Kind == "ipvlan" || uplink.Kind == "ipvtap":
 		return fail("name the link in the policy on which it lies itself", "parent %s is an %s child itself", uplink.Name, uplink.Kind)
 	case !uplink.Up:
-		// Sub-interfaces of lanhook's are brought up with what is below them.
-		name := uplink.Name
-		if uplink.isOurs() {
-			name = uplink.Subs[0].Parent
-		}
-		return fail(fmt.Sprintf("bring it up: ip link set %s up", name), "parent %s is down", name)
+		return down("parent", uplink, fail)
 	case l.mtu > uplink.MTU:
 		return fail("lower mtu, or raise the parent's",
 			"an MTU of %d is above the %d of parent %s", l.mtu, uplink.MTU, uplink.Name)
@@ -56,6 +45,27 @@ func checkParent(in Input, l link, fail failFunc) error {
 		return checkVLAN(in, l, fail)
 	}
 	return nil
+}
+
+// missing refuses a link that is not there, which the network has as its what.
+func missing(what string, p policy.Parent, wait time.Duration, fail failFunc) error {
+	hint := "see which links there are with: ip link"
+	if wait > 0 {
+		hint = fmt.Sprintf("waited %s (parent-wait) for it; %s", wait, hint)
+	}
+	if base, ids := policy.SplitVLAN(p.Name); len(ids) > 0 {
+		return fail(hint, "%s %s does not exist, and neither does %s, of which it would be a VLAN", what, p, base)
+	}
+	return fail(hint, "%s %s does not exist", what, p)
+}
+
+// down refuses a link that is down. Sub-interfaces of lanhook's are brought up with what is below them.
+func down(what string, l Link, fail failFunc) error {
+	name := l.Name
+	if l.isOurs() {
+		name = l.Subs[0].Parent
+	}
+	return fail(fmt.Sprintf("bring it up: ip link set %s up", name), "%s %s is down", what, name)
 }
 
 // child is the kind of link that a network hangs on its parent, as messages have it.
@@ -84,18 +94,23 @@ func checkOwnMAC(l link, fail failFunc) error {
 		return fail("a wireless access point takes frames from one MAC address a station; "+remedy+", or a bridge network",
 			"parent %s is wireless, and its %s children have their own MAC addresses", l.uplink.Name, l.Network.Driver)
 	case l.uplink.BondMode == balanceTLB || l.uplink.BondMode == balanceALB:
-		mode, is := "balance-tlb", "is"
-		if l.uplink.BondMode == balanceALB {
-			mode = "balance-alb"
-		}
-		if l.uplink.Kind != "bond" {
-			is = "lies on"
-		}
 		return fail(remedy+", or another mode of the bond, such as active-backup or 802.3ad",
-			"parent %s %s a bond in mode %s, which puts its members' MAC addresses in place of those of %s children",
-			l.uplink.Name, is, mode, l.Network.Driver)
+			"parent %s %s, which puts its members' MAC addresses in place of those of %s children",
+			l.uplink.Name, onBond(l.uplink), l.Network.Driver)
 	}
 	return nil
+}
+
+// onBond says of a link in what way it has to do with a bond in one of these modes.
+func onBond(l Link) string {
+	mode, is := "balance-tlb", "is"
+	if l.BondMode == balanceALB {
+		mode = "balance-alb"
+	}
+	if l.Kind != "bond" {
+		is = "lies on"
+	}
+	return fmt.Sprintf("%s a bond in mode %s", is, mode)
 }
 
 // checkIPVLAN refuses what the policy lets nobody ask of an ipvlan child, and what the kernel would pass over.

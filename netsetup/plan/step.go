@@ -51,6 +51,9 @@ type (
 		VLANs bool
 		// VRF is the VRF that a bridge of lanhook's is a port of, "" for none.
 		VRF string
+		// Uplink is the link that is going to be a port of a bridge of lanhook's, see [EnsureUplink], "" for none. The bridge
+		// bears its name from the moment on when it is up.
+		Uplink string
 	}
 
 	// EnsureForwarding turns on forwarding on links by which answers come in, and for IPv6 as a whole, since the kernel

@@ -64,7 +64,7 @@ type (
 		// Link is found by its name.
 		Link  string
 		VLANs []policy.VLANRange
-		// DefaultVLAN leaves VLAN 1 on it, without a tag.
+		// DefaultVLAN gives it VLAN 1 too, without a tag.
 		DefaultVLAN bool
 	}
 
@@ -120,7 +120,8 @@ type PortVLANs struct {
 	Access int
 	// Trunk are those with a tag.
 	Trunk []policy.VLANRange
-	// Default leaves VLAN 1 on the port, as the kernel gives it.
+	// Default gives the port VLAN 1 too, without a tag, as the kernel does by itself. It is that of what has no tag where there
+	// is no Access.
 	Default bool
 }
 

@@ -44,6 +44,7 @@ func (s EnsureBridge) String() string {
 	l.addIf(s.Filtered, "filtered")
 	l.addIf(s.VLANs, "vlan_filtering")
 	l.addIf(s.VRF != "", "vrf %s", s.VRF)
+	l.addIf(s.Uplink != "", "for uplink %s", s.Uplink)
 	l.addIf(s.AsIs, "as it is if there")
 	return l.String()
 }

@@ -20,7 +20,7 @@ func Undo(steps Steps) Steps {
 		case EnsureVLAN:
 			shared = append(shared, ReleaseVLAN(s))
 		case EnsureUplink:
-			shared = append(shared, ReleaseUplink{Bridge: s.Bridge, Link: s.Link, VLANs: s.VLANs})
+			shared = append(shared, ReleaseUplink{Bridge: s.Bridge, Link: s.Link, VLANs: s.Port().All()})
 		case ReservePorts:
 			shared = append(shared, ReleasePorts(s))
 		case AddVeth:

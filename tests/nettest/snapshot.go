@@ -69,7 +69,7 @@ func (s *Space) Snapshot(t testing.TB) string {
 		check(t, "open a socket in "+s.Name, err)
 		defer h.Close()
 		v := &view{t: t, h: h, names: map[int]string{}}
-		lines = slices.Concat(v.links(), v.addresses(), v.routes(), v.rules(), v.neighbours(), settings(), ruleset(t))
+		lines = slices.Concat(v.links(), v.addresses(), v.routes(), v.rules(), v.neighbours(), v.vlans(), settings(), ruleset(t))
 	})
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
@@ -156,6 +156,22 @@ func (v *view) neighbours() []string {
 				lines = append(lines, fmt.Sprintf("neighbour family %d %s %s on %s master %s vlan %d",
 					f, n.IP, n.HardwareAddr, v.names[n.LinkIndex], v.names[n.MasterIndex], n.Vlan))
 			}
+		}
+	}
+	return lines
+}
+
+// vlans are those of bridges and of their ports.
+func (v *view) vlans() []string {
+	var lines []string
+	list, err := v.h.BridgeVlanList()
+	if errors.Is(err, netlink.ErrDumpInterrupted) {
+		return v.vlans()
+	}
+	check(v.t, "list VLANs of bridges", err)
+	for index, all := range list {
+		for _, vlan := range all {
+			lines = append(lines, fmt.Sprintf("vlan %d of %s flags %#x", vlan.Vid, v.names[int(index)], vlan.Flags))
 		}
 	}
 	return lines

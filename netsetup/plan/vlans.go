@@ -1,0 +1,66 @@
+package plan
+
+import (
+	"slices"
+
+	"github.com/lanhook/lanhook/policy"
+)
+
+// UniteVLANs are the VLANs of all ranges, sorted, with as few ranges as possible.
+func UniteVLANs(ranges ...policy.VLANRange) []policy.VLANRange {
+	sorted := slices.Clone(ranges)
+	slices.SortFunc(sorted, func(a, b policy.VLANRange) int { return a.From - b.From })
+	var all []policy.VLANRange
+	for _, r := range sorted {
+		last := len(all) - 1
+		switch {
+		case r.To < r.From:
+		case last >= 0 && r.From <= all[last].To+1:
+			all[last].To = max(all[last].To, r.To)
+		default:
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// WithoutVLANs are the VLANs of a that are not in b, sorted.
+func WithoutVLANs(a, b []policy.VLANRange) []policy.VLANRange {
+	var rest []policy.VLANRange
+	b = UniteVLANs(b...)
+	for _, r := range UniteVLANs(a...) {
+		for _, not := range b {
+			if not.To < r.From || not.From > r.To {
+				continue
+			}
+			if r.From < not.From {
+				rest = append(rest, policy.VLANRange{From: r.From, To: not.From - 1})
+			}
+			r.From = not.To + 1
+		}
+		if r.From <= r.To {
+			rest = append(rest, r)
+		}
+	}
+	return rest
+}
+
+func oneVLAN(id int) policy.VLANRange { return policy.VLANRange{From: id, To: id} }
+
+// defaultVLAN is the VLAN that the kernel gives each port of a bridge (vlan_default_pvid).
+const defaultVLAN = 1
+
+// All are the VLANs of a port, sorted.
+func (v PortVLANs) All() []policy.VLANRange {
+	all := slices.Clone(v.Trunk)
+	if v.Access != 0 {
+		all = append(all, oneVLAN(v.Access))
+	}
+	if v.Default {
+		all = append(all, oneVLAN(defaultVLAN))
+	}
+	return UniteVLANs(all...)
+}
+
+// Port is the uplink as a port of its bridge.
+func (s EnsureUplink) Port() PortVLANs { return PortVLANs{Trunk: s.VLANs, Default: s.DefaultVLAN} }
