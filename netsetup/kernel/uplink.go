@@ -121,7 +121,7 @@ func (h *Host) portUplink(q Query) (plan.Link, bool, error) {
 	if err != nil || !ok || l.Index == 0 {
 		return l, ok, err
 	}
-	vlans, err := h.conn.links(ofKind(kindVLAN))
+	vlans, err := h.conn.linksOfKind(kindVLAN)
 	if err != nil {
 		return plan.Link{}, false, failed(err, "list VLAN sub-interfaces")
 	}
