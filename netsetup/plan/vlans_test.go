@@ -14,11 +14,11 @@ func TestVLANs(t *testing.T) {
 	type list = []policy.VLANRange
 	for name, c := range map[string]struct{ a, b, union, without list }{
 		"none":               {nil, nil, nil, nil},
-		"neighbours are one": {list{{10, 12}}, list{{13, 14}}, list{{10, 14}}, list{{10, 12}}},
-		"out of order":       {list{{30, 30}, {10, 11}}, list{{20, 20}}, list{{10, 11}, {20, 20}, {30, 30}}, list{{10, 11}, {30, 30}}},
-		"a hole":             {list{{10, 20}}, list{{12, 13}, {15, 15}}, list{{10, 20}}, list{{10, 11}, {14, 14}, {16, 20}}},
-		"both ends":          {list{{10, 20}}, list{{1, 10}, {20, 4094}}, list{{1, 4094}}, list{{11, 19}}},
-		"all":                {list{{10, 20}}, list{{1, 4094}}, list{{1, 4094}}, nil},
+		"neighbours are one": {list{{From: 10, To: 12}}, list{{From: 13, To: 14}}, list{{From: 10, To: 14}}, list{{From: 10, To: 12}}},
+		"out of order":       {list{{From: 30, To: 30}, {From: 10, To: 11}}, list{{From: 20, To: 20}}, list{{From: 10, To: 11}, {From: 20, To: 20}, {From: 30, To: 30}}, list{{From: 10, To: 11}, {From: 30, To: 30}}},
+		"a hole":             {list{{From: 10, To: 20}}, list{{From: 12, To: 13}, {From: 15, To: 15}}, list{{From: 10, To: 20}}, list{{From: 10, To: 11}, {From: 14, To: 14}, {From: 16, To: 20}}},
+		"both ends":          {list{{From: 10, To: 20}}, list{{From: 1, To: 10}, {From: 20, To: 4094}}, list{{From: 1, To: 4094}}, list{{From: 11, To: 19}}},
+		"all":                {list{{From: 10, To: 20}}, list{{From: 1, To: 4094}}, list{{From: 1, To: 4094}}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if diff := cmp.Diff(c.union, plan.UniteVLANs(append(append(list{}, c.a...), c.b...)...)); diff != "" {
