@@ -138,7 +138,12 @@ func (n *Network) shadows(c *claim, tag Tag) string {
 
 // bridges says whether the network needs a VLAN of its bridge.
 func (n *Network) bridges(id int) bool {
-	return slices.ContainsFunc(n.needed(), func(r VLANRange) bool { return r.From <= id && id <= r.To })
+	return covers(n.needed(), id)
+}
+
+// covers says whether a VLAN is in one of the ranges.
+func covers(ranges []VLANRange, id int) bool {
+	return slices.ContainsFunc(ranges, func(r VLANRange) bool { return r.From <= id && id <= r.To })
 }
 
 // needed are the VLANs that the network needs of its bridge, in no order.

@@ -351,7 +351,7 @@ func together(r *Rule, asks []request.Attachment, all []Attachment) error {
 		}
 		for j, o := range all[:i] {
 			if why := at.Network.both(o.Network); why != "" {
-				return k.deny("", "%s, and another interface, by %s, %s: %s", at.Network.claim(), whatOf(asks[j]), o.Network.claim(), why)
+				return k.deny("ask for one of them", "it %s, and %s %s: %s", at.Network.claim(), whatOf(asks[j]), o.Network.claim(), why)
 			}
 			if rivals(at, o) {
 				return k.deny("write default-route=NUMBER with different numbers, or false in one of them",

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -61,6 +63,12 @@ func FuzzDecode(f *testing.F) {
 				t.Errorf("network %q: ipam %s with %d subnets", name, n.IPAM, len(n.Subnets))
 			}
 			checkRules(t, n)
+			checkLinkOf(t, n)
+			for _, o := range p.Networks {
+				if why := n.clash(o); n != o && why != "" {
+					t.Errorf("networks %q and %q: %s", name, o.Name, why)
+				}
+			}
 			for i, s := range n.Subnets {
 				checkSubnet(t, n, s)
 				for _, o := range n.Subnets[:i] {
@@ -118,6 +126,38 @@ func checkRules(t *testing.T, n *Network) {
 	}
 }
 
+// checkLinkOf compares what a network says of its link with its driver.
+func checkLinkOf(t *testing.T, n *Network) {
+	t.Helper()
+	tagged := n.Driver == Macvlan || n.Driver == IPVLAN || n.Driver == VLAN
+	for _, tag := range n.VLAN {
+		if tag.ID < 1 || tag.ID > 4094 || tag.Protocol != Dot1Q && tag.Protocol != Dot1AD {
+			t.Errorf("network %q: tag %+v", n.Name, tag)
+		}
+	}
+	if len(n.VLAN) > 2 || len(n.VLAN) > 0 && !tagged || len(n.VLAN) == 0 && n.Driver == VLAN {
+		t.Errorf("network %q: %s with tags %v", n.Name, n.Driver, n.VLAN)
+	}
+	if tagged != (n.ParentWait > 0 || n.Parent.String() != "none") || (n.Driver == HostDevice) != (n.Device.String() != "none") {
+		t.Errorf("network %q: %s with parent %s and device %s", n.Name, n.Driver, n.Parent, n.Device)
+	}
+	if keeps := n.Driver == VLAN || n.Driver == HostDevice; n.MAC == MACKeep && !keeps && n.Driver != IPVLAN ||
+		n.Driver == IPVLAN && n.MAC != MACKeep || (n.Flag != 0) != (n.Driver == IPVLAN) {
+		t.Errorf("network %q: %s with mac %s and flag %s", n.Name, n.Driver, n.MAC, n.Flag)
+	}
+	if n.Driver != Bridge && (n.Access != 0 || n.Trunk != nil || n.DefaultVLAN || n.VRF != "" || n.HasUplink()) ||
+		n.OnLAN() && n.Firewall || n.DefaultVLAN && !n.FiltersVLANs() || n.Access < 0 || n.Access > 4094 {
+		t.Errorf("network %q: %+v", n.Name, n)
+	}
+	before := -1
+	for _, r := range n.Trunk {
+		if r.From <= before+1 || r.To < r.From || r.To > 4094 || r.From < 1 || r.From <= n.Access && n.Access <= r.To {
+			t.Errorf("network %q: trunk %v beside vlan %d", n.Name, n.Trunk, n.Access)
+		}
+		before = r.To
+	}
+}
+
 func checkSubnet(t *testing.T, n *Network, s Subnet) {
 	t.Helper()
 	usable := ipam.Usable(s.Prefix)
@@ -139,26 +179,30 @@ func checkSubnet(t *testing.T, n *Network, s Subnet) {
 
 // FuzzDecide: whatever is asked, the answer is attachments within what the rule grants, or a refusal.
 func FuzzDecide(f *testing.F) {
-	policies := map[bool]*Policy{}
-	for named, file := range map[bool]string{true: "lan.txtar", false: "spellout.txtar"} {
+	var policies []*Policy
+	for _, file := range []string{"lan.txtar", "spellout.txtar", "vlan.txtar"} {
 		data, err := os.ReadFile(filepath.Join("testdata", "decide", file))
 		if err != nil {
 			f.Fatal(err)
 		}
-		a := txtar.Parse(data)
-		if policies[named], err = Decode([]File{{"policy.toml", a.Files[0].Data}}); err != nil {
+		p, err := Decode([]File{{"policy.toml", txtar.Parse(data).Files[0].Data}})
+		if err != nil {
 			f.Fatal(err)
 		}
+		policies = append(policies, p)
 	}
 	for _, value := range []string{
 		"lan", "lan,ip=192.168.1.230,mac=02:42:00:00:00:07", "apps,ip=172.30.0.9", "fixed,ip=10.6.1.7/24",
 		"lan,ip=192.168.1.2,ip=2001:db8::7,gateway=fe80::2,default-route=7,mtu=1400",
 		"driver=macvlan,parent=ens192,ip=192.168.50.9/24", "driver=bridge,bridge=br-lab,ip=10.0.0.5/24",
+		"driver=macvlan,parent=eth9.100,vlan=20", "driver=ipvlan,parent=eth9,mode=l3,flag=private", "driver=vlan,parent=wan.7,vlan=150",
+		"driver=bridge,bridge=trunk0,vlan=20", "routed,default-route=true", "card,ip=10.0.60.1",
 	} {
-		f.Add(value, "plain", "8000:80", true)
-		f.Add("lan", value, "53:53/udp", false)
+		f.Add(value, "plain", "8000:80", uint8(0))
+		f.Add("lan", value, "53:53/udp", uint8(1))
+		f.Add(value, "switched", "", uint8(2))
 	}
-	f.Fuzz(func(t *testing.T, first, second, publish string, named bool) {
+	f.Fuzz(func(t *testing.T, first, second, publish string, which uint8) {
 		annotations := map[string]string{request.Prefix + "network": first, request.Prefix + "network.eth1": second}
 		if publish != "" {
 			annotations[request.Prefix+"publish"] = publish
@@ -167,7 +211,7 @@ func FuzzDecide(f *testing.F) {
 		if err != nil {
 			return
 		}
-		p := policies[named]
+		p := policies[int(which)%len(policies)]
 		got, err := p.Decide(req, Subject{ID: "c", Engine: "podman", Annotations: annotations})
 		var denied *DeniedError
 		if err != nil {
@@ -188,7 +232,7 @@ func FuzzDecide(f *testing.F) {
 // checkAttachment compares an attachment with the first rule of the golden files, without the code that decided.
 func checkAttachment(t *testing.T, r *Rule, a Attachment) {
 	t.Helper()
-	if a.Network.Name == "" && (r.SpellOut == nil || !globAny(r.SpellOut.Parents, a.Network.Parent.Name+a.Network.Bridge)) {
+	if a.Network.Name == "" && !spellable(r.SpellOut, a.Network) {
 		t.Errorf("%s is spelled out: %+v", a.IfName, a.Network)
 	}
 	if a.Network.Name != "" && !globAny(r.Networks, a.Network.Name) {
@@ -217,4 +261,24 @@ func checkAttachment(t *testing.T, r *Rule, a Attachment) {
 			t.Errorf("%s has %s: granted %v, inside %v", a.IfName, ip, granted, inside)
 		}
 	}
+}
+
+// spellable says whether a rule grants each VLAN of a network that is spelled out, and what is below them.
+func spellable(so *SpellOut, n *Network) bool {
+	if so == nil || !slices.Contains(so.Drivers, n.Driver.String()) || n.Mode != 0 && !slices.Contains(so.Modes, n.Mode.String()) {
+		return false
+	}
+	if n.Driver == Bridge {
+		return globAny(so.Parents, n.Bridge) && (n.Access == 0 || covers(so.VLANs, n.Access))
+	}
+	wire, ids := SplitVLAN(n.Parent.Name)
+	granted := globAny(so.Parents, wire)
+	for _, tag := range n.VLAN {
+		ids = append(ids, tag.ID)
+	}
+	for _, id := range ids {
+		wire += "." + strconv.Itoa(id)
+		granted = granted && covers(so.VLANs, id) || slices.Contains(so.Parents, wire)
+	}
+	return granted
 }

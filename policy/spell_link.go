@@ -3,7 +3,6 @@ package policy
 import (
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/lanhook/lanhook/policy/request"
@@ -59,8 +58,8 @@ func (n *Network) checkVLAN(k asked, o *Network) error {
 		return k.deny("add vlan=NUMBER", "bridge %s keeps VLANs apart, and no VLAN is asked for", n.Bridge)
 	case !o.FiltersVLANs() && n.Access != 0:
 		return k.deny("take vlan out", "bridge %s does not keep VLANs apart: its networks in the policy have none", n.Bridge)
-	case o.DefaultVLAN:
-		return k.grantedVLAN(1, "bridge "+n.Bridge+", which every port of it has")
+	case o.DefaultVLAN && !covers(k.rule.SpellOut.VLANs, 1):
+		return k.forbid("name another bridge", "VLAN 1, in which every port of bridge %s is as well", n.Bridge)
 	}
 	return nil
 }
@@ -191,10 +190,10 @@ func (k asked) grantedVLANs(ids []int, of string) error {
 
 func (k asked) grantedVLAN(id int, of string) error {
 	granted := k.rule.SpellOut.VLANs
-	if slices.ContainsFunc(granted, func(r VLANRange) bool { return r.From <= id && id <= r.To }) {
+	if covers(granted, id) {
 		return nil
 	}
-	return k.forbid(allowed("vlans", words(granted)), "VLAN %s of %s to be spelled out", strconv.Itoa(id), of)
+	return k.forbid(allowed("vlans", words(granted)), "VLAN %d of %s to be spelled out", id, of)
 }
 
 // grantedBridge says whether the rule grants a bridge. One that is called as a VLAN of a link is would stand in that one's
@@ -213,8 +212,7 @@ func (p *Policy) leavesAlone(k asked, n *Network) error {
 	for _, name := range slices.Sorted(maps.Keys(p.Networks)) {
 		o := p.Networks[name]
 		if why := n.clash(o); why != "" {
-			// The uplink of a bridge is that network's to have.
-			return k.deny("name another link", "%s, and network %s %s: %s", n.claim(), name, o.claim(), why)
+			return k.deny("name another link", "it %s, and network %s %s: %s", n.claim(), name, o.claim(), why)
 		}
 		if n.Driver != Bridge {
 			continue
