@@ -16,9 +16,6 @@ import (
 // A device of the host is one container's at a time. Its record has, among what records share, all by which a policy may select
 // it: while it is away there is nothing of it on the host to go by.
 
-// sharedDevice begins the names of a device among those of [store.Record.Shared].
-const sharedDevice = "device/"
-
 // deviceNames are the names of a device: the first tells it from all others, which have other hardware or, without any, another
 // number.
 func deviceNames(d plan.Device) []string {

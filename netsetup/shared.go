@@ -17,12 +17,14 @@ import (
 //	port/N                       a port that is kept from the host's own connections
 //	vlan/NAME                    a VLAN sub-interface
 //	uplink/BRIDGE/RANGE          VLANs that a bridge's uplink carries
+//	device/…                     a device of the host that is in a container, see [deviceNames]; nothing is removed either
 //	child/PARENT/KIND            says who has a child of a parent, see [childName]; nothing is removed with the last one
 const (
 	sharedRules  = "rules/"
 	sharedPort   = "port/"
 	sharedVLAN   = "vlan/"
 	sharedUplink = "uplink/"
+	sharedDevice = "device/"
 )
 
 func sharedPortName(port uint16) string { return sharedPort + strconv.Itoa(int(port)) }

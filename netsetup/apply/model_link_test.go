@@ -163,7 +163,7 @@ func (m *model) returnLink(s plan.ReturnLink) error {
 		delete(m.container, name)
 		back := &modelLink{kind: l.kind, mac: s.Device.MAC.String(), up: s.Device.Up}
 		for _, a := range s.Device.Addresses {
-			back.addresses = append(back.addresses, a.String())
+			back.addresses = append(back.addresses, a.Address.String())
 		}
 		m.host[s.Device.Name] = back
 		return nil

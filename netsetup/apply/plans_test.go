@@ -194,7 +194,7 @@ func device(t *testing.T) plan.FoundDevice {
 	return plan.FoundDevice{
 		Device: plan.Device{
 			Name: "ens224", Index: 4, MAC: plan.MAC(mac(t, "d0:00:00:00:00:e0")), MTU: 1500, Up: true,
-			Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.9/24")},
+			Addresses: []plan.DeviceAddress{{Address: netip.MustParsePrefix("192.0.2.9/24")}},
 		},
 		Link: plan.Link{Index: 4, Name: "ens224", MTU: 1500, Up: true},
 	}

@@ -131,39 +131,98 @@ func (h *Host) lacksIPv6(s State) (bool, error) {
 	return has.at(disable) == 1, err
 }
 
-// From linux/if_addr.h, since Linux 5.18.
+// From linux/if_addr.h.
 const (
-	addressMaker = 11 // IFA_PROTO
+	addressMaker = 11 // IFA_PROTO, since Linux 5.18
 	kernelLL     = 3  // IFAPROT_KERNEL_LL: the kernel made it of a MAC address
+
+	// chosenFlags are those of an address's flags that somebody chose, without what the kernel says by them.
+	chosenFlags = unix.IFA_F_NODAD | unix.IFA_F_HOMEADDRESS | unix.IFA_F_MANAGETEMPADDR | unix.IFA_F_NOPREFIXROUTE |
+		unix.IFA_F_MCAUTOJOIN
 )
 
 // lasting lists the addresses of a link that somebody gave it for good. Those of a DHCP client or a router have an end, and the
 // link-local one the kernel makes again.
-func (c *conn) lasting(index int) ([]netip.Prefix, error) {
+func (c *conn) lasting(index int) ([]plan.DeviceAddress, error) {
 	header := nl.NewIfAddrmsg(unix.AF_UNSPEC)
 	header.Index = uint32(index) //nolint:gosec // G115: an index is 31 bits
 	msgs, err := c.dump(unix.RTM_GETADDR, header)
 	if err != nil {
 		return nil, err
 	}
-	var list []netip.Prefix
+	var list []plan.DeviceAddress
 	for _, msg := range msgs {
-		local, header, err := parseAddress(msg)
+		a, lasts, err := parseDeviceAddress(msg)
 		if err != nil {
 			return nil, err
 		}
-		attrs, err := attributes(msg, unix.SizeofIfAddrmsg)
-		if err != nil {
-			return nil, err
-		}
-		made := slices.ContainsFunc(attrs, func(a attribute) bool {
-			return a.kind == addressMaker && bytes.Equal(a.value, []byte{kernelLL})
-		})
-		if header.Flags&unix.IFA_F_PERMANENT != 0 && !made {
-			list = append(list, netip.PrefixFrom(local, int(header.Prefixlen)))
+		if lasts {
+			list = append(list, a)
 		}
 	}
 	return list, nil
+}
+
+func parseDeviceAddress(msg []byte) (a plan.DeviceAddress, lasts bool, err error) {
+	local, header, err := parseAddress(msg)
+	if err != nil {
+		return a, false, err
+	}
+	attrs, err := attributes(msg, unix.SizeofIfAddrmsg)
+	flags := uint32(header.Flags)
+	lasts = true
+	for _, attr := range attrs {
+		switch attr.kind {
+		case unix.IFA_ADDRESS:
+			if peer, ok := netip.AddrFromSlice(attr.value); ok && peer != local {
+				a.Peer = peer
+			}
+		case unix.IFA_BROADCAST:
+			a.Broadcast, _ = netip.AddrFromSlice(attr.value)
+		case unix.IFA_LABEL:
+			a.Label = attr.text()
+		case unix.IFA_RT_PRIORITY:
+			a.Metric = int(attr.number())
+		case unix.IFA_FLAGS:
+			flags = attr.number()
+		case addressMaker:
+			lasts = !bytes.Equal(attr.value, []byte{kernelLL})
+		}
+	}
+	a.Address = netip.PrefixFrom(local, int(header.Prefixlen))
+	a.Scope, a.Flags = int(header.Scope), int(flags&chosenFlags)
+	return a, lasts && flags&unix.IFA_F_PERMANENT != 0, err
+}
+
+// deviceAddressParts is a message that adds such an address again. As in [addressParts], an IPv6 address is used at once: it
+// was the host's a moment ago.
+func deviceAddressParts(index int, a plan.DeviceAddress) []nl.NetlinkRequestData {
+	header := nl.NewIfAddrmsg(int(family(a.Address.Addr())))
+	header.Index = uint32(index)               //nolint:gosec // G115: an index is 31 bits
+	header.Prefixlen = uint8(a.Address.Bits()) //nolint:gosec // G115: 128 at most
+	header.Scope = uint8(a.Scope)              //nolint:gosec // G115: 8 bits in the kernel
+	flags := a.Flags
+	if a.Address.Addr().Is6() {
+		flags |= unix.IFA_F_NODAD
+	}
+	local := a.Address.Addr().AsSlice()
+	peer := local
+	if a.Peer.IsValid() {
+		peer = a.Peer.AsSlice()
+	}
+	parts := []nl.NetlinkRequestData{
+		header, nl.NewRtAttr(unix.IFA_LOCAL, local), nl.NewRtAttr(unix.IFA_ADDRESS, peer), number(unix.IFA_FLAGS, flags),
+	}
+	if a.Broadcast.IsValid() {
+		parts = append(parts, nl.NewRtAttr(unix.IFA_BROADCAST, a.Broadcast.AsSlice()))
+	}
+	if a.Label != "" {
+		parts = append(parts, text(unix.IFA_LABEL, a.Label))
+	}
+	if a.Metric != 0 {
+		parts = append(parts, number(unix.IFA_RT_PRIORITY, a.Metric))
+	}
+	return parts
 }
 
 // bound are the reasons why the host needs a device, in words. All but the last would fail with the move, or go with it

@@ -18,14 +18,14 @@ import (
 )
 
 // A device that is moved loses what belongs to its namespace and keeps the rest, see [plan.Device]. It is known by names that
-// nobody else gives: from the move on by one made from the record's id, and under the name that the container asked for by the
-// alias that comes with it.
+// nobody else gives: from the move on by one made from the record's id, later by the alias that comes with the name that the
+// container asked for. A return gives it the alias again, so that one who was killed can be followed, and takes it away with the
+// last message.
 //
-//	host            container                                      host
-//	eth5 ──move──► lhabcdefghija ──SetLink──► eth0, alias lanhook…  ──return──► lhabcdefghija ──restore──► eth5
-//	                        └──────── the namespace ends ────────────► eth0, or devN where the host has an eth0 ──┘
-//
-// Only the last message of a return takes the alias or that name away, so that one who was killed before can be followed.
+//	host             container                                            host
+//	eth5 ──move──► lhabcdefghija ──SetLink──► eth0, "lanhook …" ──fetch──► lhabcdefghija ───┬──restore──► eth5, "lanhook …" ──► eth5
+//	                        └──────── the namespace ends ────────────────► eth0, or devN ───┘
+//	                                                                       where the host has an eth0
 
 // AlteredError says that a device is back on the host, but not in all as it was.
 type AlteredError struct {
@@ -235,12 +235,19 @@ func (h *Host) returned(s plan.ReturnLink) (State, bool, error) {
 	if s.Device.Stays() {
 		return h.conn.same(s.Device)
 	}
-	l, ok, err := h.conn.link(by{name: s.Name})
-	if err != nil || ok {
-		return l, ok && l.Kind == s.Device.Kind, err
+	all, err := h.conn.links()
+	if err != nil {
+		return State{}, false, failed(err, "list links to find device %s", s.Device.Name)
 	}
-	l, ok, err = h.conn.link(by{name: s.Device.Name})
-	return l, ok && l.Kind == s.Device.Kind, err
+	all = slices.DeleteFunc(all, func(l State) bool { return l.Kind != s.Device.Kind })
+	i := slices.IndexFunc(all, func(l State) bool { return isMoved(l, s) })
+	if i < 0 {
+		i = slices.IndexFunc(all, func(l State) bool { return l.Name == s.Device.Name })
+	}
+	if i < 0 {
+		return State{}, false, nil
+	}
+	return all[i], true, nil
 }
 
 // isMoved tells a device that was moved from one that was not, or that is as it was already. As long as the container has not
@@ -260,22 +267,32 @@ func (h *Host) restore(l State, s plan.ReturnLink) error {
 			return failed(err, "bring device %s down", l.Name)
 		}
 	}
-	if err := h.restoreLink(l, d); err != nil {
+	if err := h.restoreLink(l, s); err != nil {
+		return err
+	}
+	// Addresses come after the name: with a link's name the kernel changes the labels of its addresses.
+	altered, err := h.rename(l, d)
+	if err != nil {
 		return err
 	}
 	refused, err := h.restoreAddresses(l, d)
 	if err != nil {
 		return err
 	}
-	err = h.rename(l, s)
-	if _, only := errors.AsType[*AlteredError](err); err != nil && !only {
-		return err
+	last := upMessage(l.Index)
+	if !d.Up {
+		last.Flags = 0
 	}
-	return errors.Join(err, refused)
+	err = h.conn.change(unix.RTM_SETLINK, 0, last, nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(d.Alias)))
+	if err != nil {
+		return failed(err, "bring device %s up or down as it was", d.Name)
+	}
+	return errors.Join(altered, refused)
 }
 
 // restoreLink gives a device what the container may have changed of it.
-func (h *Host) restoreLink(l State, d plan.Device) error {
+func (h *Host) restoreLink(l State, s plan.ReturnLink) error {
+	d := s.Device
 	header := indexMessage(l.Index)
 	header.Change = unix.IFF_PROMISC | unix.IFF_ALLMULTI
 	if d.Promiscuous {
@@ -284,7 +301,7 @@ func (h *Host) restoreLink(l State, d plan.Device) error {
 	if d.AllMulti {
 		header.Flags |= unix.IFF_ALLMULTI
 	}
-	parts := []nl.NetlinkRequestData{header}
+	parts := []nl.NetlinkRequestData{header, nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(s.Alias))}
 	if len(d.MAC) > 0 && l.MAC.String() != d.MAC.String() {
 		parts = append(parts, nl.NewRtAttr(unix.IFLA_ADDRESS, d.MAC))
 	}
@@ -318,17 +335,17 @@ func (h *Host) restoreAddresses(l State, d plan.Device) (refused, err error) {
 			return nil, failed(err, "give device %s the name %s again", d.Name, name)
 		}
 	}
-	for _, p := range d.Addresses {
-		err := h.conn.change(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, addressParts(l.Index, p)...)
+	for _, a := range d.Addresses {
+		err := h.conn.change(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, deviceAddressParts(l.Index, a)...)
 		switch {
 		case err == nil, errors.Is(err, unix.EEXIST):
 		case errors.Is(err, unix.EACCES):
 			refused = &AlteredError{
-				Name: d.Name, What: fmt.Sprintf("without its address %s: IPv6 is disabled on it", p),
-				hint: fmt.Sprintf("sysctl net.ipv6.conf.%s.disable_ipv6=0; ip address add %s dev %s", d.Name, p, d.Name),
+				Name: d.Name, What: fmt.Sprintf("without its address %s: IPv6 is disabled on it", a.Address),
+				hint: fmt.Sprintf("sysctl net.ipv6.conf.%[1]s.disable_ipv6=0; ip address add %[2]s dev %[1]s", d.Name, a.Address),
 			}
 		default:
-			return nil, failed(err, "give device %s the address %s again", d.Name, p)
+			return nil, failed(err, "give device %s the address %s again", d.Name, a.Address)
 		}
 	}
 	return refused, nil
@@ -337,36 +354,27 @@ func (h *Host) restoreAddresses(l State, d plan.Device) (refused, err error) {
 // spareName is what the kernel calls a device that it gives back when its name is taken; it fills in a number.
 const spareName = "dev%d"
 
-// rename gives a device its name and alias, and makes it up or down as it was. When another link of the host has the name by now, it
-// gets one that is free, and the error says so.
-func (h *Host) rename(l State, s plan.ReturnLink) error {
-	last := func(name string) error {
-		header := upMessage(l.Index)
-		if !s.Device.Up {
-			header.Flags = 0
+// rename gives a device its name. When another link of the host has that by now, it gets one that is free, and altered says so.
+func (h *Host) rename(l State, d plan.Device) (altered, err error) {
+	call := func(name string) error {
+		return h.conn.change(unix.RTM_SETLINK, 0, indexMessage(l.Index), text(unix.IFLA_IFNAME, name))
+	}
+	if err = call(d.Name); !errors.Is(err, unix.EEXIST) {
+		return nil, failed(err, "give device %s its name again", d.Name)
+	}
+	if !isSpare(l.Name) {
+		if err = call(spareName); err != nil {
+			return nil, failed(err, "give device %s a name that is free, since its own is taken", d.Name)
 		}
-		return h.conn.change(unix.RTM_SETLINK, 0,
-			header, text(unix.IFLA_IFNAME, name), nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(s.Device.Alias)))
-	}
-	err := last(s.Device.Name)
-	if !errors.Is(err, unix.EEXIST) {
-		return failed(err, "give device %s its name again", s.Device.Name)
-	}
-	spare := spareName
-	if isSpare(l.Name) {
-		spare = l.Name
-	}
-	if err = last(spare); err != nil {
-		return failed(err, "give device %s a name that is free, since its own is taken", s.Device.Name)
 	}
 	now, _, err := h.conn.link(by{index: l.Index})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	return &AlteredError{
-		Name: s.Device.Name, What: fmt.Sprintf("called %s: the host has another link of its name", now.Name),
-		hint: fmt.Sprintf("give it its name when that is free: ip link set %s down name %s", now.Name, s.Device.Name),
-	}
+		Name: d.Name, What: fmt.Sprintf("called %s: the host has another link of its name", now.Name),
+		hint: fmt.Sprintf("give it its name when that is free: ip link set %s down name %s", now.Name, d.Name),
+	}, nil
 }
 
 func isSpare(name string) bool {

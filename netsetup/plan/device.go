@@ -30,7 +30,21 @@ type Device struct {
 	Alias       string   `json:"alias,omitempty"`
 	AltNames    []string `json:"alt_names,omitempty"`
 	// Addresses are those that last. What a DHCP client or a router gave for a time is theirs to give again.
-	Addresses []netip.Prefix `json:"addresses,omitempty"`
+	Addresses []DeviceAddress `json:"addresses,omitempty"`
+}
+
+// DeviceAddress is an address of a device as ip-address(8) shows it.
+type DeviceAddress struct {
+	// Address has the subnet's length, or where there is a Peer that one's.
+	Address netip.Prefix `json:"address"`
+	// Peer and Broadcast are the zero Addr for none.
+	Peer      netip.Addr `json:"peer,omitzero"`
+	Broadcast netip.Addr `json:"broadcast,omitzero"`
+	Label     string     `json:"label,omitempty"`
+	// Scope, Flags and Metric are the kernel's (rtnetlink(7)): of the flags those that somebody set.
+	Scope  int `json:"scope,omitempty"`
+	Flags  int `json:"flags,omitempty"`
+	Metric int `json:"metric,omitempty"`
 }
 
 // FoundDevice is a device of the host that is to be moved.

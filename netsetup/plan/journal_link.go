@@ -153,5 +153,15 @@ func (c *Codec) device(v *Device) {
 	c.Int(&v.TxQueueLen)
 	c.Text(&v.Alias)
 	List(c, &v.AltNames, (*Codec).Text)
-	List(c, &v.Addresses, (*Codec).Prefix)
+	List(c, &v.Addresses, (*Codec).deviceAddress)
+}
+
+func (c *Codec) deviceAddress(v *DeviceAddress) {
+	c.Prefix(&v.Address)
+	c.Addr(&v.Peer)
+	c.Addr(&v.Broadcast)
+	c.Text(&v.Label)
+	c.Int(&v.Scope)
+	c.Int(&v.Flags)
+	c.Int(&v.Metric)
 }

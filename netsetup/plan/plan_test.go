@@ -46,7 +46,7 @@ func FuzzSteps(f *testing.F) {
 			plan.EnsureVLAN{Name: "a.5", Parent: "a", Tag: policy.Tag{ID: 5, Protocol: policy.Dot1AD}},
 			plan.AddIPVLAN{Name: "x", Parent: "a.5", Mode: policy.ModeL3, Flag: policy.FlagVEPA},
 			plan.AddVLAN{Name: "x", Parent: "a", ParentIndex: 2, Tag: policy.Tag{ID: 6, Protocol: policy.Dot1Q}},
-			plan.MoveLink{Name: "x", Device: plan.Device{Name: "a", Addresses: []netip.Prefix{netip.MustParsePrefix("fd00::1/64")}}},
+			plan.MoveLink{Name: "x", Device: plan.Device{Name: "a", Addresses: []plan.DeviceAddress{{Address: netip.MustParsePrefix("fd00::1/64")}}}},
 			plan.EnsureUplink{Bridge: "b", Link: "a.5", VLANs: []policy.VLANRange{{From: 1, To: 4094}}},
 			plan.AddRouteRule{From: netip.MustParseAddr("fd00::1"), Table: 300, Priority: 1},
 		},

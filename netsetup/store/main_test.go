@@ -173,7 +173,10 @@ func testLinks(id string, mac plan.MAC, addr netip.Addr) plan.Steps {
 			Name: "ld" + id, Index: 9, MAC: mac, MTU: 1400,
 			Device: plan.Device{
 				Name: "ens224", Index: 3, MAC: mac, Permanent: mac, Path: "/sys/devices/pci0000:00/0000:00:03.0", MTU: 1500, Up: true,
-				Addresses: []netip.Prefix{netip.PrefixFrom(addr, 8)},
+				Addresses: []plan.DeviceAddress{{
+					Address: netip.PrefixFrom(addr, 8), Peer: addr, Broadcast: addr, Label: "ens224:1", Scope: 253, Flags: 0x200, Metric: 7,
+				}},
+				NoIPv6: true, Promiscuous: true, AllMulti: true, TxQueueLen: 1000, Alias: "left", AltNames: []string{"enp3s0"}, Kind: "can",
 			},
 		},
 		plan.EnsureUplink{Bridge: "lh-apps", Link: "ens256", VLANs: []policy.VLANRange{{From: 10, To: 10}, {From: 20, To: 29}}, DefaultVLAN: true},
