@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/lanhook/lanhook/netsetup/kernel"
 	"github.com/lanhook/lanhook/netsetup/plan"
@@ -69,6 +70,11 @@ func furnish(t *testing.T, n *nettest.Net) {
 	n.Host.Do(t, func() {
 		nettest.AddAddress(t, nettest.Parent, prefix("10.77.0.2/24"))
 		nettest.AddAddress(t, nettest.Parent, prefix("fd77::2/64"))
+		nettest.Eventually(t, "the address is in use", func() bool {
+			local := &netlink.Route{Table: unix.RT_TABLE_LOCAL, Type: unix.RTN_LOCAL}
+			routes, err := netlink.RouteListFiltered(netlink.FAMILY_V6, local, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE)
+			return err == nil && slices.ContainsFunc(routes, func(r netlink.Route) bool { return r.Dst.IP.Equal(addr("fd77::2").AsSlice()) })
+		})
 	})
 	n.Host.Remember(t)
 }
