@@ -183,17 +183,26 @@ func (k *Kernel) fetch(s plan.ReturnLink) (looked bool, err error) {
 	if err != nil || !ok {
 		return true, err
 	}
-	// The container may have given it a name that the host has for another link, which the kernel would not let in.
-	for _, name := range l.AltNames {
-		if !slices.Contains(s.Device.AltNames, name) {
-			if err = ns.conn.changeAltName(unix.RTM_DELLINKPROP, l.Index, name); err != nil {
-				return true, failed(err, "take the name %s from device %s", name, s.Device.Name)
-			}
-		}
+	if err = ns.conn.dropNames(l, s.Device); err != nil {
+		return true, err
 	}
 	err = ns.conn.change(unix.RTM_SETLINK, 0,
 		indexMessage(l.Index), text(unix.IFLA_IFNAME, s.Name), number(unix.IFLA_NET_NS_FD, k.host.home.file.fd))
 	return true, failed(err, "move device %s back to the host", s.Device.Name)
+}
+
+// dropNames takes away the alternative names that a device did not have. One that the host has for another link would keep it
+// from coming back, and its own would keep it from having that again.
+func (c *conn) dropNames(l State, d plan.Device) error {
+	for _, name := range l.AltNames {
+		if slices.Contains(d.AltNames, name) {
+			continue
+		}
+		if err := c.changeAltName(unix.RTM_DELLINKPROP, l.Index, name); err != nil {
+			return failed(err, "take the name %s from device %s", name, d.Name)
+		}
+	}
+	return nil
 }
 
 // moved finds a device in the container's namespace.
@@ -268,6 +277,9 @@ func (h *Host) restore(l State, s plan.ReturnLink) error {
 		}
 	}
 	if err := h.restoreLink(l, s); err != nil {
+		return err
+	}
+	if err := h.conn.dropNames(l, d); err != nil {
 		return err
 	}
 	// Addresses come after the name: with a link's name the kernel changes the labels of its addresses.

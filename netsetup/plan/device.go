@@ -5,6 +5,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/lanhook/lanhook/policy"
 )
 
 // Device is a device of the host as it was before it was moved. The kernel takes from it what belongs to a namespace
@@ -97,12 +99,18 @@ func moveOf(l link) MoveLink {
 	return s
 }
 
-func checkDevice(l link, fail failFunc) error {
+func checkDevice(in Input, l link, fail failFunc) error {
 	d := l.device
+	first := slices.IndexFunc(in.Attachments, func(a policy.Attachment) bool {
+		other, ok := in.Facts.Device[a.IfName]
+		return ok && other.Index == d.Index && a.Network.Driver == policy.HostDevice
+	})
 	switch {
 	case !l.exists:
 		return fail("see which links there are with: ip link; one that is in another network namespace is not among them",
 			"device %s does not exist", l.Network.Device)
+	case first < l.index:
+		return fail("ask for it once", "device %s is asked for twice, as %s too", d.Name, in.Attachments[first].IfName)
 	case d.Link.Loopback:
 		return fail("name a network card in the policy", "device %s is the loopback interface", d.Name)
 	case d.Link.Group == Group:

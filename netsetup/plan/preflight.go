@@ -41,7 +41,7 @@ func checkLink(in Input, i int, fail failFunc) error {
 	case policy.Macvlan, policy.IPVLAN, policy.VLAN:
 		return checkParent(in, l, fail)
 	case policy.HostDevice:
-		return checkDevice(l, fail)
+		return checkDevice(in, l, fail)
 	case policy.Bridge:
 	}
 	if m, most := l.mtu, l.bridgeMTU; m > most {
