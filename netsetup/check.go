@@ -143,6 +143,11 @@ func (s *Setup) check(ctx context.Context, rec store.Record) ([]Drift, error) {
 		}
 		drift = append(drift, found...)
 	}
+	found, err := checkRouteRules(ns, rec)
+	if err != nil {
+		return nil, err
+	}
+	drift = append(drift, found...)
 	host, err := s.checkHost(rec)
 	return append(drift, host...), err
 }
@@ -197,11 +202,45 @@ func checkInterface(ns *kernel.Namespace, rec store.Record, i plan.Interface) ([
 	return drift, nil
 }
 
-// hasRoute compares what tells routes apart for people: type, destination, gateway.
+// hasRoute compares what tells routes apart for people: type, destination, gateway, table.
 func hasRoute(routes []request.Route, want request.Route) bool {
 	return slices.ContainsFunc(routes, func(r request.Route) bool {
-		return r.Type == want.Type && r.Dst == want.Dst && r.Via == want.Via
+		return r.Type == want.Type && r.Dst == want.Dst && r.Via == want.Via && inTable(r) == inTable(want)
 	})
+}
+
+// inTable is the table of a route, which is 0 or 254 for the main one.
+func inTable(r request.Route) int {
+	if r.Table == 0 {
+		return mainTable
+	}
+	return r.Table
+}
+
+// mainTable is RT_TABLE_MAIN.
+const mainTable = 254
+
+// checkRouteRules compares the rules by which the container answers by the interface that was asked.
+func checkRouteRules(ns *kernel.Namespace, rec store.Record) ([]Drift, error) {
+	if !slices.ContainsFunc(rec.Steps, isRouteRule) {
+		return nil, nil
+	}
+	there, err := ns.Rules()
+	if err != nil {
+		return nil, err
+	}
+	var drift []Drift
+	for _, step := range rec.Steps {
+		if s, ok := step.(plan.AddRouteRule); ok && !slices.Contains(there, kernel.Rule(s)) {
+			drift = append(drift, Drift{What: fmt.Sprintf("rule from %s to table %d is gone", s.From, s.Table)})
+		}
+	}
+	return drift, nil
+}
+
+func isRouteRule(s plan.Step) bool {
+	_, ok := s.(plan.AddRouteRule)
+	return ok
 }
 
 // checkHost compares the host's side of the record's links.

@@ -68,7 +68,7 @@ func defaultOwners(in Input, family func(netip.Addr) bool, taken bool, on string
 	slices.SortStableFunc(waiting, func(a, b link) int { return cmp.Compare(a.Network.Metric, b.Network.Metric) })
 	for _, l := range waiting {
 		d := owned{metric: l.metric(), backup: taken || len(all) > 0}
-		if d.backup && l.rank(family) <= highest {
+		if d.backup && (d.metric == 0 || l.rank(family) <= highest) {
 			d.metric = max(highest, usualMetric) + metricStep
 		}
 		if d.metric > math.MaxInt32 {

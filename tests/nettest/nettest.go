@@ -15,6 +15,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -71,9 +72,15 @@ func New(t testing.TB) *Net {
 		}
 	})
 	// The kernel makes the local route of an IPv6 address when it finds the time (addrconf_dad_work), much later than the
-	// address on a machine that is busy.
-	Eventually(t, "the foreign address has its route", func() bool {
-		return strings.Contains(n.Host.Snapshot(t), "route "+canary6+"/128 ")
+	// address on a machine that is busy, and a link-local address when it sees the link's carrier (linkwatch_event).
+	Eventually(t, "the foreign address and the links have their routes", func() bool {
+		before := n.Host.Snapshot(t)
+		for _, link := range []string{Parent, CanaryBridge, CanaryVeth, "lh-canary1"} {
+			if !regexp.MustCompile(`(?m)^route fe80:\S+/128 via <nil> on ` + link + ` table 255 type 2 `).MatchString(before) {
+				return false
+			}
+		}
+		return strings.Contains(before, "route "+canary6+"/128 ")
 	})
 	n.Host.Remember(t)
 	return n
