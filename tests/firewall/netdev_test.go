@@ -114,15 +114,8 @@ func TestSpoofOfProtocol(t *testing.T) {
 	one := child(t, n, "one", 11)
 	c := newCable(t, one.Space, n.Neighbour, nettest.PeerName)
 	s := one.sender(c.to)
-	index := 0
-	one.Do(t, func() { index = linkOf(t, "eth0").Attrs().Index })
 	claim := func(protocol uint16) func(t *testing.T, frame []byte) {
-		return func(t *testing.T, frame []byte) {
-			t.Helper()
-			// The protocol in network byte order.
-			to := &unix.SockaddrLinklayer{Protocol: protocol>>8 | protocol<<8, Ifindex: index, Halen: 6}
-			refused(t, unix.Sendto(c.out, frame, 0, to))
-		}
+		return func(t *testing.T, frame []byte) { c.sendAs(t, frame, protocol) }
 	}
 	spoofed := map[string][]byte{
 		"IPv4":                 s.ip4(theirs4()),

@@ -33,9 +33,13 @@ func have() []string {
 	}
 }
 
-// modules are loaded before a test program is started. Tests look whether they are there.
+// modules are loaded before a test program is started. Tests look whether the first ones are there. The others the kernel
+// loads when they are used, which for all of them together takes seconds here, as long as some tests wait for an answer.
 func modules() []string {
-	return []string{"br_netfilter", "iptable_filter", "iptable_nat", "ip6table_filter", "ip6table_nat"}
+	return []string{
+		"br_netfilter", "iptable_filter", "iptable_nat", "ip6table_filter", "ip6table_nat",
+		"macvlan", "veth", "nft_chain_nat", "nft_ct", "nft_fib_inet", "nft_limit", "nft_masq", "nft_meta_bridge", "nft_nat",
+	}
 }
 
 // choice is which of a folder's tests are run on which kernels.
