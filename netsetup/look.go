@@ -67,23 +67,29 @@ func (s *Setup) given(ctx context.Context, attachments []policy.Attachment) (all
 	return all, err
 }
 
+// addLinks asks for the links that a network hangs on: the last VLAN of the driver vlan is the container's own.
+func addLinks(q *kernel.Query, n *policy.Network) {
+	q.Parent, q.Bridge, q.Uplink, q.Device, q.VLAN = n.Parent, n.Bridge, n.Uplink, n.Device, n.VLAN
+	if last := len(n.VLAN) - 1; n.Driver == policy.VLAN && last >= 0 {
+		q.VLAN, q.Own = n.VLAN[:last], n.VLAN[last]
+	}
+	if n.Driver == policy.IPVLAN {
+		q.Mode, q.Flag = n.Mode, n.Flag
+	}
+}
+
 // queryOf is what has to be known for an attachment.
 func queryOf(a policy.Attachment) kernel.Query {
 	n := a.Network
 	q := kernel.Query{
 		IfName:        a.IfName,
-		Parent:        n.Parent,
-		Bridge:        n.Bridge,
-		Device:        n.Device,
 		WantAddresses: n.IPAM != policy.IPAMNone || len(a.Publish)+len(a.DNAT) > 0 || n.GatewayMode == policy.GatewayIsolated,
 		Publish:       a.Publish,
 		Local:         slices.Clone(a.DNAT),
 		Whole:         a.DNAT,
 		Gateways:      gatewaysOf(n),
 	}
-	if n.Driver == policy.IPVLAN {
-		q.Mode, q.Flag = n.Mode, n.Flag
-	}
+	addLinks(&q, n)
 	if n.Driver != policy.Bridge || !n.Firewall || n.Closed() {
 		return q
 	}

@@ -75,7 +75,9 @@ func (s *Setup) Uplink(ctx context.Context, n *policy.Network) (string, bool, er
 	if n.Driver == policy.HostDevice {
 		return s.device(ctx, n)
 	}
-	facts, err := s.Host.Facts(ctx, nil, []kernel.Query{{IfName: key, Parent: n.Parent, Bridge: n.Bridge}})
+	q := kernel.Query{IfName: key}
+	addLinks(&q, n)
+	facts, err := s.Host.Facts(ctx, nil, []kernel.Query{q})
 	if err != nil {
 		return "", false, err
 	}
