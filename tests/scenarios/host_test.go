@@ -126,8 +126,8 @@ func (h *host) snapshot() ([]string, error) {
 		show namespace sh -c 'ls -A /run/netns 2>/dev/null || true'
 		show mount cut -d ' ' -f 5- /proc/self/mountinfo
 		show container runc list -q
-		# The database, its lock and the log are there from the first attach on.
-		show state find /run/lanhook ! -name state.db ! -name lock ! -name 'log*'
+		# The database, the log and the files of locks stay once they are there.
+		show state find /run/lanhook ! -name state.db ! -name '*lock' ! -name 'log*'
 		show lanhook lanhook ls --json
 		show lanhook lanhook network ls --json
 		show lanhook lanhook gc --dry-run --json

@@ -41,7 +41,7 @@ func claims() map[string][]claim {
 		"ipvlan-l2": {{from: of("192.168.1.64/26"), shared: true}, {from: of("192.168.1.128/26"), shared: true}},
 		"ipvlan-l3": {{from: of("10.30.0.0/15"), never: true}, {from: of("192.168.1.12/32"), shared: true}},
 		"dual-stack-vlan": {
-			{from: of("192.168.216.0/24"), tags: []uint16{218}},
+			{from: of("192.168.216.13/32"), tags: []uint16{218}},
 			{from: of("192.168.218.0/24"), tags: []uint16{218}},
 			{from: of("fd00:218::/64"), tags: []uint16{218}},
 		},
