@@ -40,6 +40,7 @@ type networkView struct {
 	Name    string       `json:"name"`
 	Driver  string       `json:"driver"`
 	Mode    string       `json:"mode,omitempty"`
+	Flag    string       `json:"flag,omitempty"`
 	Uplink  string       `json:"uplink"`
 	Present bool         `json:"present"`
 	IPAM    string       `json:"ipam"`
@@ -47,6 +48,9 @@ type networkView struct {
 	// Users are the leases of the network's layer 2, of other networks on the same parent too.
 	Users []userView `json:"users"`
 }
+
+// mode is mode and flag as people read them.
+func (v networkView) mode() string { return strings.TrimSpace(v.Mode + " " + v.Flag) }
 
 type subnetView struct {
 	Subnet  netip.Prefix `json:"subnet"`
@@ -84,7 +88,7 @@ func (a *app) networkLs(ctx context.Context) error {
 		if !v.Present && v.Driver != policy.Bridge.String() {
 			uplink += " (missing)"
 		}
-		row := []string{v.Name, v.Driver, cmp.Or(v.Mode, "-"), uplink}
+		row := []string{v.Name, v.Driver, cmp.Or(v.mode(), "-"), uplink}
 		if len(v.Subnets) == 0 {
 			rows = append(rows, append(row, "-", "-", "-"))
 		}
@@ -120,7 +124,7 @@ func (a *app) networkInspect(ctx context.Context, name string) error {
 		fmt.Fprintf(a.stdout, "%-10s%s\n", label, fmt.Sprintf(format, args...))
 	}
 	p("network", "%s", v.Name)
-	p("driver", "%s", strings.TrimSpace(v.Driver+" "+v.Mode))
+	p("driver", "%s", strings.TrimSpace(v.Driver+" "+v.mode()))
 	p("uplink", "%s (present: %t)", v.Uplink, v.Present)
 	p("ipam", "%s", v.IPAM)
 	for _, sub := range v.Subnets {
@@ -140,8 +144,8 @@ func viewNetwork(ctx context.Context, s *netsetup.Setup, n *policy.Network) (net
 		return networkView{}, err
 	}
 	v := networkView{
-		Name: n.Name, Driver: n.Driver.String(), Mode: n.Mode.String(), Uplink: uplink, Present: present,
-		IPAM: n.IPAM.String(), Subnets: []subnetView{},
+		Name: n.Name, Driver: n.Driver.String(), Mode: n.Mode.String(), Flag: n.Flag.String(), Uplink: uplink,
+		Present: present, IPAM: n.IPAM.String(), Subnets: []subnetView{},
 	}
 	var held []netip.Addr
 	err = s.Store.View(ctx, func(tx *store.Tx) error {

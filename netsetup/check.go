@@ -9,6 +9,7 @@ import (
 	"github.com/lanhook/lanhook/netsetup/kernel"
 	"github.com/lanhook/lanhook/netsetup/plan"
 	"github.com/lanhook/lanhook/netsetup/store"
+	"github.com/lanhook/lanhook/policy"
 	"github.com/lanhook/lanhook/policy/request"
 )
 
@@ -180,7 +181,7 @@ func checkInterface(ns *kernel.Namespace, rec store.Record, i plan.Interface) ([
 		add("the link is gone")
 		return drift, nil
 	}
-	if link.MAC.String() != i.MAC.String() {
+	if link.MAC.String() != i.MAC.String() && !follows(rec.Steps, i) {
 		add("the MAC address is %s, not %s", link.MAC, i.MAC)
 	}
 	if link.MTU != i.MTU {
@@ -195,11 +196,37 @@ func checkInterface(ns *kernel.Namespace, rec store.Record, i plan.Interface) ([
 		}
 	}
 	for _, s := range rec.Steps {
-		if r, ok := s.(plan.AddRoute); ok && r.If == i.Name && !hasRoute(link.Routes, r.Route) {
-			add("route %s is gone", r.Route)
+		switch s := s.(type) {
+		case plan.AddRoute:
+			if s.If == i.Name && !hasRoute(link.Routes, s.Route) {
+				add("route %s is gone", s.Route)
+			}
+		case plan.AddIPVLAN:
+			if named(rec.Steps, s.Name) == i.Name && (link.Mode != s.Mode || link.Flag != s.Flag) {
+				add("the ipvlan mode of its parent is %s %s, not %s %s", link.Mode, link.Flag, s.Mode, s.Flag)
+			}
+		default:
 		}
 	}
 	return drift, nil
+}
+
+// follows says whether an interface has its parent's MAC address, whatever that is, and nothing depends on it.
+func follows(steps plan.Steps, i plan.Interface) bool {
+	return i.Driver == policy.IPVLAN.String() && !slices.ContainsFunc(steps, func(step plan.Step) bool {
+		g, ok := step.(plan.AddGuard)
+		return ok && g.If == i.Name && g.Spoof
+	})
+}
+
+// named is the name that steps give to a link of theirs, "" when they do not.
+func named(steps plan.Steps, own string) string {
+	for _, step := range steps {
+		if s, ok := step.(plan.SetLink); ok && s.From == own {
+			return s.Name
+		}
+	}
+	return ""
 }
 
 // hasRoute compares what tells routes apart for people: type, destination, gateway, table.

@@ -227,7 +227,7 @@ func (d *draft) lacks(rec store.Record, i plan.Interface, a policy.Attachment) s
 	if !want.Want {
 		return ""
 	}
-	if len(i.Gateways) == 0 {
+	if len(i.Gateways) == 0 && !leads(rec.Steps, i.Name) {
 		return "it does not have the default route"
 	}
 	metric := func(r request.Route) bool { return r.Dst.Bits() == 0 && r.Metric == want.Metric }
@@ -235,6 +235,14 @@ func (d *draft) lacks(rec store.Record, i plan.Interface, a policy.Attachment) s
 		return fmt.Sprintf("its default route does not have the metric %d", want.Metric)
 	}
 	return ""
+}
+
+// leads says whether steps make a default route on an interface, which may have no gateway.
+func leads(steps plan.Steps, ifName string) bool {
+	return slices.ContainsFunc(steps, func(step plan.Step) bool {
+		r, ok := step.(plan.AddRoute)
+		return ok && r.If == ifName && r.Route.Dst.Bits() == 0 && r.Route.Type == request.Unicast
+	})
 }
 
 // unpublished says which of the ports and host addresses that an attachment asks for an interface does not have, "" for

@@ -198,6 +198,9 @@ func stateLines(s kernel.State) []string {
 	if s.Mode != 0 {
 		line += " " + s.Mode.String()
 	}
+	if s.Flag != 0 {
+		line += " " + s.Flag.String()
+	}
 	if !s.Up {
 		line += " down"
 	}
