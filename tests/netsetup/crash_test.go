@@ -104,34 +104,40 @@ func TestCrashMatrix(t *testing.T) {
 					t.Fatal(err)
 				}
 				stranger(t, w, c, p)
-				w.Host.Remember(t)
-				c.Remember(t)
-				ns, closeNS := c.open(t)
-				defer closeNS()
-				// One more than there are steps is a whole attach.
-				for at := range len(p.Steps) + 1 {
-					for _, after := range []bool{false, true} {
-						for _, died := range []bool{false, true} {
-							t.Run(fmt.Sprintf("%02d after=%t died=%t", at, after, died), func(t *testing.T) {
-								k := w.setup.Host.Kernel(ns)
-								k.Renew = func(context.Context) error { return w.setup.Host.RenewRules(rulesOf(p.Steps)) }
-								err := apply.Run(t.Context(), &fault{Kernel: k, at: at, after: after}, p.Steps)
-								if whole := at == len(p.Steps); !whole && err == nil || whole && strangerName == "nobody" && err != nil {
-									t.Errorf("the run ended with %v", err)
-								}
-								if died {
-									k = w.later(t, c, ns)
-								}
-								if err := apply.Undo(t.Context(), k, append(plan.Undo(journal(t, p.Steps)), plan.ReleaseRules{})); err != nil {
-									t.Error(err)
-								}
-								c.Same(t)
-								w.Host.Same(t)
-							})
-						}
-					}
-				}
+				w.crash(t, c, p, strangerName == "nobody")
 			})
+		}
+	}
+}
+
+// crash lets each step of a plan fail and undoes what is in its journal; alone says that a whole run succeeds.
+func (w *world) crash(t *testing.T, c *box, p plan.Plan, alone bool) {
+	t.Helper()
+	w.Host.Remember(t)
+	c.Remember(t)
+	ns, closeNS := c.open(t)
+	defer closeNS()
+	// One more than there are steps is a whole attach.
+	for at := range len(p.Steps) + 1 {
+		for _, after := range []bool{false, true} {
+			for _, died := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%02d after=%t died=%t", at, after, died), func(t *testing.T) {
+					k := w.setup.Host.Kernel(ns)
+					k.Renew = func(context.Context) error { return w.setup.Host.RenewRules(rulesOf(p.Steps)) }
+					err := apply.Run(t.Context(), &fault{Kernel: k, at: at, after: after}, p.Steps)
+					if whole := at == len(p.Steps); !whole && err == nil || whole && alone && err != nil {
+						t.Errorf("the run ended with %v", err)
+					}
+					if died {
+						k = w.later(t, c, ns)
+					}
+					if err := apply.Undo(t.Context(), k, append(plan.Undo(journal(t, p.Steps)), plan.ReleaseRules{})); err != nil {
+						t.Error(err)
+					}
+					c.Same(t)
+					w.Host.Same(t)
+				})
+			}
 		}
 	}
 }

@@ -77,33 +77,38 @@ func TestHookKilled(t *testing.T) {
 	for name, wish := range wishes() {
 		for _, stopped := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, container stopped %t", name, stopped), func(t *testing.T) {
-				w := newWorld(t, matrix())
-				kills(t, func(t *testing.T, at int) (output, []string) {
-					if name == "macvlan" {
-						w.forget(t)
-					}
-					c := w.withLink(t)
-					before := c.Snapshot(t)
-					o, deeds := w.traced(t, orders{Kill: at}, c.state(t, "creating", wish...), "hook", "createRuntime")
-					if stopped {
-						c.ended(t)
-					}
-					w.must(t, "", "gc")
-					if !stopped && len(w.records(t)) > 0 {
-						w.attachedWhole(t)
-						c.ended(t)
-						w.must(t, "", "gc")
-					} else if !stopped {
-						same(t, before, c.Space)
-					}
-					w.listed(t, 0)
-					w.empty(t)
-					c.End()
-					return o, deeds
-				})
+				newWorld(t, matrix()).killHook(t, wish, stopped, name == "macvlan")
 			})
 		}
 	}
+}
+
+// killHook does that for one wish; fresh begins without a state each time.
+func (w *world) killHook(t *testing.T, wish []string, stopped, fresh bool) {
+	t.Helper()
+	kills(t, func(t *testing.T, at int) (output, []string) {
+		if fresh {
+			w.forget(t)
+		}
+		c := w.withLink(t)
+		before := c.Snapshot(t)
+		o, deeds := w.traced(t, orders{Kill: at}, c.state(t, "creating", wish...), "hook", "createRuntime")
+		if stopped {
+			c.ended(t)
+		}
+		w.must(t, "", "gc")
+		if !stopped && len(w.records(t)) > 0 {
+			w.attachedWhole(t)
+			c.ended(t)
+			w.must(t, "", "gc")
+		} else if !stopped {
+			same(t, before, c.Space)
+		}
+		w.listed(t, 0)
+		w.empty(t)
+		c.End()
+		return o, deeds
+	})
 }
 
 // attachedWhole fails the test unless the one record is final and the kernel has all that it says.
@@ -120,32 +125,36 @@ func (w *world) attachedWhole(t *testing.T) {
 func TestPoststopKilled(t *testing.T) {
 	for _, kept := range []bool{false, true} {
 		t.Run(fmt.Sprintf("namespace kept %t", kept), func(t *testing.T) {
-			w := newWorld(t, matrix())
-			kills(t, func(t *testing.T, at int) (output, []string) {
-				c := w.plainBox(t, "c")
-				before := c.Snapshot(t)
-				w.must(t, c.state(t, "creating", wishes()["both"]...), "hook", "createRuntime")
-				if !kept {
-					c.ended(t)
-					o, deeds := w.traced(t, orders{Kill: at}, c.state(t, "stopped"), "hook", "poststop")
-					w.must(t, "", "gc")
-					w.listed(t, 0)
-					w.empty(t)
-					return o, deeds
-				}
-				other, end := join(t, c.Space)
-				defer end()
-				c.End()
-				o, deeds := w.traced(t, orders{Kill: at}, c.state(t, "stopped"), "hook", "poststop")
-				w.must(t, c.state(t, "stopped"), "hook", "poststop")
-				w.must(t, "", "gc") // the bridge, when the kill came between its record and it
-				same(t, before, other)
-				w.listed(t, 0)
-				w.empty(t)
-				return o, deeds
-			})
+			newWorld(t, matrix()).killPoststop(t, wishes()["both"], kept)
 		})
 	}
+}
+
+func (w *world) killPoststop(t *testing.T, wish []string, kept bool) {
+	t.Helper()
+	kills(t, func(t *testing.T, at int) (output, []string) {
+		c := w.plainBox(t, "c")
+		before := c.Snapshot(t)
+		w.must(t, c.state(t, "creating", wish...), "hook", "createRuntime")
+		if !kept {
+			c.ended(t)
+			o, deeds := w.traced(t, orders{Kill: at}, c.state(t, "stopped"), "hook", "poststop")
+			w.must(t, "", "gc")
+			w.listed(t, 0)
+			w.empty(t)
+			return o, deeds
+		}
+		other, end := join(t, c.Space)
+		defer end()
+		c.End()
+		o, deeds := w.traced(t, orders{Kill: at}, c.state(t, "stopped"), "hook", "poststop")
+		w.must(t, c.state(t, "stopped"), "hook", "poststop")
+		w.must(t, "", "gc") // the bridge, when the kill came between its record and it
+		same(t, before, other)
+		w.listed(t, 0)
+		w.empty(t)
+		return o, deeds
+	})
 }
 
 // TestCollectKilled kills gc at each deed, which had to take back an attach that was killed with everything made and
