@@ -126,23 +126,25 @@ func vlanFailed(err error, op string, parent State) error {
 	return noKind(err, kindVLAN, "%s", op)
 }
 
-// finishVLAN gives a sub-interface of lanhook's what it is to have beside its name, as far as it has not got it.
+// finishVLAN gives a sub-interface of lanhook's what it is to have beside its name, as far as it has not got it. The MTU comes
+// first: below 1280 a link has no settings of IPv6, and new ones above (net/ipv6/addrconf.c, addrconf_notify).
 func (h *Host) finishVLAN(v, parent State) error {
-	mtu := v.MTU != parent.MTU
-	if v.Up && !mtu {
+	op := "bring VLAN " + v.Name + " up"
+	if v.Up && v.MTU == parent.MTU {
 		return nil
 	}
-	parts := []nl.NetlinkRequestData{upMessage(v.Index)}
-	if mtu {
-		parts = append(parts, number(unix.IFLA_MTU, parent.MTU))
-	}
-	if !v.Up {
-		if err := h.withoutIPv6(v.Name); err != nil {
-			return err
+	if v.MTU != parent.MTU {
+		header := nl.NewIfInfomsg(unix.AF_UNSPEC)
+		header.Index = int32(v.Index) //nolint:gosec // G115: an index is 31 bits
+		if err := h.conn.change(unix.RTM_SETLINK, 0, header, number(unix.IFLA_MTU, parent.MTU)); err != nil {
+			return failed(err, "give VLAN %s the MTU of %s", v.Name, parent.Name)
 		}
-		parts = append(parts, nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(vlanAlias)))
 	}
-	return vlanFailed(h.conn.change(unix.RTM_SETLINK, 0, parts...), "bring VLAN "+v.Name+" up", parent)
+	if err := h.withoutIPv6(v.Name); err != nil {
+		return err
+	}
+	alias := nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(vlanAlias))
+	return vlanFailed(h.conn.change(unix.RTM_SETLINK, 0, upMessage(v.Index), alias), op, parent)
 }
 
 // withoutIPv6 keeps the host from having an address on a link, before it is up: neither a link-local one, nor by a router's
@@ -206,7 +208,7 @@ func (k *Kernel) addVLAN(ctx context.Context, s plan.AddVLAN) error {
 		switch {
 		case errors.Is(err, unix.EEXIST):
 			return k.vlanExists(err, op, s, ns, parent)
-		case errors.Is(err, unix.ERANGE):
+		case s.MTU > parent.MTU && errors.Is(err, unix.EINVAL):
 			return &Error{Op: op, Cause: fmt.Sprintf("an MTU of %d is above the %d of %s", s.MTU, parent.MTU, s.Parent), Err: err}
 		case err != nil:
 			return vlanFailed(err, op, parent)
