@@ -54,7 +54,7 @@ func bridgeOf(l link) EnsureBridge {
 		VRF:      l.Network.VRF,
 		Uplink:   l.portUplink.Name,
 	}
-	if OnLAN(l.Network) {
+	if l.Network.OnLAN() {
 		return s // its gateways are routers there
 	}
 	for _, sub := range l.Network.Subnets {

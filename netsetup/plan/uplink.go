@@ -55,7 +55,7 @@ func checkVLANs(l link, fail failFunc) error {
 	case len(n.Trunk) > 0 && n.SpoofCheck:
 		return fail("give the container a network with an access VLAN (vlan = N) for each VLAN that it needs",
 			"spoof-check does not go with trunk: a container's addresses within the VLANs of a trunk are not known")
-	case n.DefaultVLAN && HasUplink(n) && !n.SpoofCheck:
+	case n.DefaultVLAN && n.HasUplink() && !n.SpoofCheck:
 		return fail("set spoof-check = true, which lets no frame with a tag pass, or take default-vlan out",
 			"default-vlan with an uplink needs spoof-check: a container in VLAN 1, which has no tag there, could reach every VLAN of "+
 				"the uplink by a tag of its own")
@@ -104,7 +104,7 @@ const kindVRF = "vrf"
 // checkUplink refuses an uplink that cannot be, or is not, a port of the network's bridge.
 func checkUplink(l link, up Link, found bool, fail failFunc) error {
 	n, b := l.Network, l.uplink
-	if !HasUplink(n) {
+	if !n.HasUplink() {
 		if l.exists && !l.foreign() && b.Uplink != "" && n.Name != "" {
 			return fail(endHint(b), "bridge %s has the uplink %s, and the network names none", b.Name, b.Uplink)
 		}
@@ -187,14 +187,3 @@ func checkNewPort(up Link, fail failFunc) error {
 }
 
 const kindBridge = "bridge"
-
-// OnLAN says whether a network's bridge is a piece of a LAN, on which the host has no address of its own.
-func OnLAN(n *policy.Network) bool {
-	return n.Driver == policy.Bridge && (n.FiltersVLANs() || HasUplink(n))
-}
-
-// HasUplink says whether a network's bridge has an uplink.
-func HasUplink(n *policy.Network) bool {
-	up := n.Uplink
-	return up.Name != "" || up.AltName != "" || len(up.MAC) > 0 || up.DefaultRoute
-}

@@ -1,7 +1,10 @@
 package plan_test
 
 import (
+	"errors"
 	"math/rand/v2"
+	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -11,20 +14,19 @@ import (
 )
 
 func TestVLANs(t *testing.T) {
-	type list = []policy.VLANRange
-	for name, c := range map[string]struct{ a, b, union, without list }{
-		"none":               {nil, nil, nil, nil},
-		"neighbours are one": {list{{From: 10, To: 12}}, list{{From: 13, To: 14}}, list{{From: 10, To: 14}}, list{{From: 10, To: 12}}},
-		"out of order":       {list{{From: 30, To: 30}, {From: 10, To: 11}}, list{{From: 20, To: 20}}, list{{From: 10, To: 11}, {From: 20, To: 20}, {From: 30, To: 30}}, list{{From: 10, To: 11}, {From: 30, To: 30}}},
-		"a hole":             {list{{From: 10, To: 20}}, list{{From: 12, To: 13}, {From: 15, To: 15}}, list{{From: 10, To: 20}}, list{{From: 10, To: 11}, {From: 14, To: 14}, {From: 16, To: 20}}},
-		"both ends":          {list{{From: 10, To: 20}}, list{{From: 1, To: 10}, {From: 20, To: 4094}}, list{{From: 1, To: 4094}}, list{{From: 11, To: 19}}},
-		"all":                {list{{From: 10, To: 20}}, list{{From: 1, To: 4094}}, list{{From: 1, To: 4094}}, nil},
+	for name, c := range map[string]struct{ a, b, union, without string }{
+		"none":               {"", "", "", ""},
+		"neighbours are one": {"10-12", "13-14", "10-14", "10-12"},
+		"out of order":       {"30 10-11", "20", "10-11 20 30", "10-11 30"},
+		"a hole":             {"10-20", "12-13 15", "10-20", "10-11 14 16-20"},
+		"both ends":          {"10-20", "1-10 20-4094", "1-4094", "11-19"},
+		"all":                {"10-20", "1-4094", "1-4094", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(c.union, plan.UniteVLANs(append(append(list{}, c.a...), c.b...)...)); diff != "" {
+			if diff := cmp.Diff(ranges(t, c.union), plan.UniteVLANs(ranges(t, c.a+" "+c.b)...)); diff != "" {
 				t.Errorf("united (-want +got):\n%s", diff)
 			}
-			if diff := cmp.Diff(c.without, plan.WithoutVLANs(c.a, c.b)); diff != "" {
+			if diff := cmp.Diff(ranges(t, c.without), plan.WithoutVLANs(ranges(t, c.a), ranges(t, c.b))); diff != "" {
 				t.Errorf("without (-want +got):\n%s", diff)
 			}
 		})
@@ -70,4 +72,23 @@ func members(list []policy.VLANRange) map[int]bool {
 		}
 	}
 	return in
+}
+
+// ranges reads ranges that are parted by spaces.
+func ranges(t *testing.T, text string) []policy.VLANRange {
+	t.Helper()
+	var list []policy.VLANRange
+	for _, word := range strings.Fields(text) {
+		from, to, two := strings.Cut(word, "-")
+		if !two {
+			to = from
+		}
+		first, err := strconv.Atoi(from)
+		last, lastErr := strconv.Atoi(to)
+		if err = errors.Join(err, lastErr); err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, policy.VLANRange{From: first, To: last})
+	}
+	return list
 }
