@@ -48,7 +48,7 @@ func (d *decoder) bridges(doc *document) {
 	first := map[string]*networkDraft{}
 	var all []used
 	for _, n := range doc.order {
-		if n.Driver != Bridge || n.Bridge == "" {
+		if n.Driver != Bridge || n.Bridge == "" || n.unsure() {
 			continue
 		}
 		old := first[n.Bridge]

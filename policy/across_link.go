@@ -54,6 +54,9 @@ func (n *networkDraft) mergedVLANs(old *networkDraft, otherwise string) string {
 	return otherwise
 }
 
+// unsure says whether what connects a bridge may be other than written, so that a comparison tells nothing.
+func (n *networkDraft) unsure() bool { return n.bad && (n.has("vlan") || n.has("trunk") || n.has("uplink")) }
+
 // links refuses networks that cannot both have the links that they use. One error for each is enough.
 func (d *decoder) links(doc *document) {
 	d.bridgeNames(doc)
@@ -61,7 +64,7 @@ func (d *decoder) links(doc *document) {
 	same := map[string][]*networkDraft{}
 	for _, n := range doc.order {
 		u := n.claim()
-		if u == nil {
+		if u == nil || n.bad {
 			continue
 		}
 		wire := u.wire(len(u.tags))
@@ -104,7 +107,7 @@ func newTakers(doc *document) takers {
 	l := takers{map[string]*networkDraft{}, map[string]map[int]*networkDraft{}}
 	for _, n := range doc.order {
 		u := n.claim()
-		if u == nil {
+		if u == nil || n.bad {
 			continue
 		}
 		wire := u.wire(len(u.tags))

@@ -195,7 +195,7 @@ func TestPackagedPolicy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(p.Networks) != 2 || len(p.Rules) != 2 || len(p.Warnings()) != 0 {
+	if len(p.Networks) != 6 || len(p.Rules) != 2 || len(p.Warnings()) != 0 {
 		t.Errorf("the example has %d networks, %d rules and the warnings %v", len(p.Networks), len(p.Rules), p.Warnings())
 	}
 }

@@ -42,6 +42,8 @@ type networkDraft struct {
 	// tags are the ids of vlan as written, and protocol is vlan-protocol; what they mean depends on the driver.
 	tags     []int
 	protocol VLANProtocol
+	// bad is true when something is wrong with it already, and so with what follows from it.
+	bad bool
 }
 
 // place is where a key stands, or the network's name when it is not set.
@@ -66,6 +68,8 @@ func (d *decoder) network(e *entry) *networkDraft {
 			GatewayMode: GatewayNAT, ICC: true, Isolate: true, SourceRouting: true,
 		},
 	}
+	before := len(d.found)
+	defer func() { n.bad = len(d.found) > before }()
 	name := "network " + e.name
 	if !validNetworkName(e.name) {
 		name = "network " + quoted(e.name)
