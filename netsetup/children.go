@@ -71,11 +71,15 @@ func (d *draft) users(tx *store.Tx) (plan.Facts, error) {
 		facts.Users = map[string]string{}
 	}
 	for i, a := range d.own {
-		uplink, ok := facts.Uplink[a.IfName]
-		if !ok || !hasChild(a.Network) {
+		parent, ok := facts.Uplink[a.IfName].Name, hasChild(a.Network)
+		if a.Network.Driver == policy.HostDevice {
+			// It cannot be moved under any child.
+			parent, ok = facts.Device[a.IfName].Name, true
+		}
+		if !ok || parent == "" {
 			continue
 		}
-		for _, other := range otherKinds(uplink.Name, a.Network) {
+		for _, other := range otherKinds(parent, a.Network) {
 			who, err := d.user(tx, other)
 			if err != nil {
 				return plan.Facts{}, err

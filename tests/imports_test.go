@@ -102,6 +102,7 @@ func folders() []folder {
 		{path: "tests/bench"},
 		{path: "tests/vm", imports: []string{"tests/vm/spec"}},
 		{path: "tests/vm/boot", tests: []string{"tests/vm"}},
+		{path: "tests/vm/device", tests: []string{"tests/vm"}},
 		{path: "tests/vm/image", imports: []string{"tests/vm"}},
 		{path: "tests/vm/init", imports: []string{"tests/vm/spec"}},
 		{path: "tests/vm/lane", imports: []string{"tests/vm"}},

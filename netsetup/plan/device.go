@@ -115,6 +115,8 @@ func checkDevice(in Input, l link, fail failFunc) error {
 		return fail("name a network card in the policy", "device %s is the loopback interface", d.Name)
 	case d.Link.Group == Group:
 		return fail("name a network card in the policy", "device %s is lanhook's, and shared by containers", d.Name)
+	case in.Facts.Users[l.IfName] != "":
+		return fail("give the network a device that nobody uses", "device %s stays with the host: %s", d.Name, in.Facts.Users[l.IfName])
 	case len(d.Bound) > 0:
 		return fail("give the network a device that the host does without", "device %s stays with the host: %s",
 			d.Name, strings.Join(d.Bound, ", "))
