@@ -106,14 +106,14 @@ func (s *Setup) device(ctx context.Context, n *policy.Network) (string, bool, er
 	}
 	name, away := n.Device.String(), false
 	err = s.Store.View(ctx, func(tx *store.Tx) error {
-		holder, ok, err := deviceHolder(tx, selectedName(n.Device))
+		holder, ok, viewErr := deviceHolder(tx, selectedName(n.Device))
 		for _, step := range holder.Steps {
 			if m, is := step.(plan.MoveLink); is && slices.Contains(deviceNames(m.Device), selectedName(n.Device)) {
 				name = m.Device.Name
 			}
 		}
 		away = ok
-		return err
+		return viewErr
 	})
 	return name, away, err
 }

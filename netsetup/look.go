@@ -155,10 +155,7 @@ func (s *Setup) lookAtPorts(ctx context.Context, d *draft) error {
 func ready(attachments []policy.Attachment, facts plan.Facts) bool {
 	for _, a := range attachments {
 		if a.Network.Driver == policy.HostDevice {
-			if _, ok := facts.Device[a.IfName]; !ok {
-				return false
-			}
-			continue
+			continue // one that is not there may be in a container for days
 		}
 		if uplink, ok := facts.Uplink[a.IfName]; a.Network.Driver != policy.Bridge && (!ok || !uplink.Up) {
 			return false

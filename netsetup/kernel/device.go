@@ -348,7 +348,7 @@ func (h *Host) hasDefault(index int) (bool, error) {
 // plugged says whether a device's hardware has any link, in whatever namespace: one that was pulled out, or that another
 // driver took, such as vfio-pci, has none. The folder is there as long as it has; what is in it is of one namespace.
 func plugged(d plan.Device) bool {
-	if unix.Access("/sys/devices", unix.F_OK) != nil {
+	if d.Path == "" || unix.Access("/sys/devices", unix.F_OK) != nil {
 		return true // it cannot be known
 	}
 	return !errors.Is(unix.Access("/sys"+d.Path+"/net", unix.F_OK), fs.ErrNotExist)

@@ -208,7 +208,7 @@ func (c *conn) dropNames(l State, d plan.Device) error {
 // moved finds a device in the container's namespace.
 func (c *conn) moved(s plan.ReturnLink) (State, bool, error) {
 	if s.Device.Stays() {
-		return c.same(s.Device)
+		return c.same(s)
 	}
 	for _, sel := range []by{{index: s.Index}, {name: s.Name}, {name: s.IfName}} {
 		if sel == (by{}) {
@@ -225,24 +225,26 @@ func (c *conn) moved(s plan.ReturnLink) (State, bool, error) {
 	return State{}, false, nil
 }
 
-// same finds a piece of hardware among all links.
-func (c *conn) same(d plan.Device) (State, bool, error) {
+// same finds a piece of hardware among all links. Where several links are of one, and have no addresses to tell them apart, it is
+// the one that bears our names.
+func (c *conn) same(s plan.ReturnLink) (State, bool, error) {
 	all, err := c.links()
 	if err != nil {
-		return State{}, false, failed(err, "list links to find device %s", d.Name)
+		return State{}, false, failed(err, "list links to find device %s", s.Device.Name)
 	}
-	for _, l := range all {
-		if d.Same(plan.Device{Path: hardware(l), Permanent: l.Permanent}) {
-			return l, true, nil
-		}
+	all = slices.DeleteFunc(all, func(l State) bool {
+		return !s.Device.Same(plan.Device{Path: hardware(l), Permanent: l.Permanent})
+	})
+	if len(all) == 0 {
+		return State{}, false, nil
 	}
-	return State{}, false, nil
+	return all[max(0, slices.IndexFunc(all, func(l State) bool { return isNamed(l, s) }))], true, nil
 }
 
 // returned finds the device on the host: also one that was never moved.
 func (h *Host) returned(s plan.ReturnLink) (State, bool, error) {
 	if s.Device.Stays() {
-		return h.conn.same(s.Device)
+		return h.conn.same(s)
 	}
 	all, err := h.conn.links()
 	if err != nil {
@@ -262,7 +264,12 @@ func (h *Host) returned(s plan.ReturnLink) (State, bool, error) {
 // isMoved tells a device that was moved from one that was not, or that is as it was already. As long as the container has not
 // begun, only its names say so; afterwards it has been moved for certain, and the container may have changed its names.
 func isMoved(l State, s plan.ReturnLink) bool {
-	return l.Name == s.Name || s.Alias != "" && l.Alias == s.Alias || s.Index != 0 && s.Device.Stays()
+	return isNamed(l, s) || s.Index != 0 && s.Device.Stays()
+}
+
+// isNamed says whether a link bears a name or alias of the record's.
+func isNamed(l State, s plan.ReturnLink) bool {
+	return l.Name == s.Name || s.Alias != "" && l.Alias == s.Alias
 }
 
 // restore makes a device on the host what it was.

@@ -59,14 +59,16 @@ type FoundDevice struct {
 }
 
 // Same says whether another look found the same piece of hardware, whatever its name is by now. Cards with several ports
-// have one path for all of them, so that the address tells which one it is; it never does so of what has no path, since
-// anybody can give a link any address.
+// have one path for all of them, so that the permanent address tells which one it is; the other one anybody can give to a link.
 func (d Device) Same(other Device) bool {
-	return d.Path != "" && d.Path == other.Path && slices.Equal(d.Permanent, other.Permanent)
+	return d.isHardware() && d.Path == other.Path && slices.Equal(d.Permanent, other.Permanent)
 }
 
-// Stays says whether the device outlives a namespace that it is in when that ends.
-func (d Device) Stays() bool { return d.Path != "" }
+func (d Device) isHardware() bool { return d.Path != "" || len(d.Permanent) > 0 }
+
+// Stays says whether the device outlives a namespace that it is in when that ends (net/core/dev.c, default_device_exit_net).
+// Of those that have a kind only CAN's do.
+func (d Device) Stays() bool { return d.isHardware() && (d.Kind == "" || d.Kind == "can") }
 
 // PCI is the address of the function that the device belongs to, "" for none. Where bridges are in its path, the last one is
 // its own; those of virtio are below the function.

@@ -31,10 +31,12 @@ func TestDeviceSame(t *testing.T) {
 	}{
 		"renamed, with another address": {
 			plan.Device{Name: "eth5", MAC: first, Permanent: first, Path: path},
-			plan.Device{Name: "dev7", MAC: second, Permanent: first, Path: path}, true,
+			plan.Device{Name: "dev7", MAC: second, Permanent: first, Path: path},
+			true,
 		},
 		"another port of one function": {plan.Device{Permanent: first, Path: path}, plan.Device{Permanent: second, Path: path}, false},
 		"without hardware":             {plan.Device{Name: "v", MAC: first}, plan.Device{Name: "v", MAC: first}, false},
+		"without /sys":                 {plan.Device{Permanent: first}, plan.Device{Name: "dev7", Permanent: first}, true},
 		"elsewhere":                    {plan.Device{Path: path}, plan.Device{Path: path + "/virtio0"}, false},
 	} {
 		if got := c.a.Same(c.b); got != c.want {

@@ -59,6 +59,9 @@ func TestDevice(t *testing.T) {
 	if s := c.eth0(t); s.MTU != 1400 || s.MAC.String() != "02:78:00:00:00:99" {
 		t.Errorf("in the container it is %+v", s)
 	}
+	if r := c.attach(t, "network=card,ip=10.78.0.9,ip=fd78::9,mac=02:78:00:00:00:99,mtu=1400"); !r.Already {
+		t.Error("attached twice")
+	}
 	if slices.Contains(w.links(t), "card0") {
 		t.Error("the host still has it")
 	}

@@ -217,13 +217,20 @@ func TestDevice(t *testing.T) {
 				name string
 				run  func(*host, *testing.T)
 			}{
-				{"life", (*host).life}, {"names", (*host).names}, {"killed", (*host).ends},
-				{"changed by the container", (*host).changed}, {"next container", (*host).next}, {"unplugged", (*host).unplugged},
-				{"name taken", (*host).nameTaken}, {"kept", (*host).kept}, {"elsewhere", (*host).elsewhere},
-				{"refused", (*host).refused}, {"cut off", (*host).cutOff},
+				{"life", (*host).life},
+				{"names", (*host).names},
+				{"killed", (*host).ends},
+				{"changed by the container", (*host).changed},
+				{"next container", (*host).next},
+				{"unplugged", (*host).unplugged},
+				{"name taken", (*host).nameTaken},
+				{"kept", (*host).kept},
+				{"elsewhere", (*host).elsewhere},
+				{"refused", (*host).refused},
+				{"cut off", (*host).cutOff},
 			} {
 				if !t.Run(test.name, func(t *testing.T) { test.run(h, t) }) {
-					t.Logf("the end of lanhook's log:\n%s", h.Script(t, `tail -n 5 /run/lanhook/log; ip -br address`))
+					t.Logf("the end of lanhook's log:\n%s", h.Script(t, `tail -n 5 /run/lanhook/log || true; ip -br address`))
 					t.FailNow()
 				}
 			}
@@ -352,8 +359,11 @@ func (h *host) nameTaken(t *testing.T) {
 
 // kept has a process hold the namespace by an open file alone.
 func (h *host) kept(t *testing.T) {
-	h.Script(t, `ip netns add c; lanhook attach /run/netns/c --network eth0:card`)
-	h.fails(t, `exec 9</run/netns/c; ip netns del c; lanhook detach /run/netns/c`, "take device eth1 back", "in another network namespace")
+	h.start(t, "one", "card")
+	h.fails(t, `pid=$(runc state one | sed -n 's/.*"pid": *\([0-9]*\).*/\1/p')
+		exec 9</proc/$pid/ns/net
+		kill -9 $pid; rm -rf /run/runc/one /run/user/0/runc/one
+		lanhook detach one`, "take device eth1 back", "in another network namespace")
 	h.Script(t, `lanhook gc`)
 	h.same(t)
 }
