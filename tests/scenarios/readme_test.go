@@ -246,6 +246,11 @@ func TestReadmes(t *testing.T) {
 		}
 		delete(names, link[1])
 	}
+	for name := range claims() {
+		if _, err := os.Stat(filepath.Join(name, "README.md")); err != nil {
+			t.Errorf("claims of a scenario that is not there: %v", err)
+		}
+	}
 	for name := range names {
 		t.Errorf("README.md does not name the scenario %s", name)
 	}

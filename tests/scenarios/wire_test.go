@@ -46,8 +46,11 @@ func claims() map[string][]claim {
 			{from: of("fd00:218::/64"), tags: []uint16{218}},
 		},
 		"bridge-vlans": {
-			{trunk: true, from: of("10.10.0.0/24"), tags: []uint16{10}},
+			{trunk: true, from: of("10.10.0.11/32"), tags: []uint16{10}},
+			{trunk: true, from: of("10.10.0.14/32"), tags: []uint16{10}},
 			{trunk: true, from: of("10.20.0.0/24"), tags: []uint16{20}},
+			// An address of the office's, in the lab.
+			{trunk: true, from: of("10.10.0.13/32"), tags: []uint16{20}},
 		},
 	}
 }
