@@ -123,6 +123,7 @@ no record names, and files made for containers that are gone.`,
 type gcView struct {
 	Records []recordView `json:"records"`
 	Bridges []string     `json:"bridges"`
+	VLANs   []string     `json:"vlans"`
 	// Guests are the keys of files that containers read.
 	Guests []string `json:"guests"`
 }
@@ -135,13 +136,14 @@ func (a *app) gc(ctx context.Context, o netsetup.CollectOptions) error {
 	defer s.Host.Close()
 	collected, err := s.Collect(ctx, o)
 	if a.json {
-		bridges, guests := append([]string{}, collected.Bridges...), append([]string{}, collected.Guests...)
-		if jsonErr := a.printJSON(gcView{views(collected.Records), bridges, guests}); jsonErr != nil {
+		some := func(list []string) []string { return append([]string{}, list...) }
+		view := gcView{views(collected.Records), some(collected.Bridges), some(collected.VLANs), some(collected.Guests)}
+		if jsonErr := a.printJSON(view); jsonErr != nil {
 			return jsonErr
 		}
 		return err
 	}
-	if err != nil && len(collected.Records)+len(collected.Bridges)+len(collected.Guests) == 0 {
+	if err != nil && len(collected.Records)+len(collected.Bridges)+len(collected.VLANs)+len(collected.Guests) == 0 {
 		return err
 	}
 	for _, rec := range collected.Records {
@@ -151,6 +153,9 @@ func (a *app) gc(ctx context.Context, o netsetup.CollectOptions) error {
 	}
 	for _, name := range collected.Bridges {
 		fmt.Fprintf(a.stdout, "bridge %s\n", name)
+	}
+	for _, name := range collected.VLANs {
+		fmt.Fprintf(a.stdout, "vlan %s\n", name)
 	}
 	for _, key := range collected.Guests {
 		fmt.Fprintf(a.stdout, "files %s\n", key)
@@ -163,9 +168,13 @@ func (a *app) gc(ctx context.Context, o netsetup.CollectOptions) error {
 	return err
 }
 
-// total counts what was collected. Files are seldom among it: the hook removes them, unless it is killed or never called.
+// total counts what was collected. VLANs and files are seldom among it: the hook removes them, unless it is killed or never
+// called.
 func total(c netsetup.Collected) string {
 	text := count(len(c.Records), "record") + " and " + count(len(c.Bridges), "bridge")
+	if n := len(c.VLANs); n > 0 {
+		text += " and " + count(n, "VLAN")
+	}
 	if n := len(c.Guests); n > 0 {
 		text += " and the files of " + count(n, "container")
 	}

@@ -281,6 +281,8 @@ func (s *Setup) checkHost(rec store.Record) ([]Drift, error) {
 			found, err = s.checkPort(st)
 		case plan.EnsureBridge:
 			found, err = s.checkBridge(st)
+		case plan.EnsureVLAN:
+			found, err = s.checkVLAN(st)
 		default:
 		}
 		if err != nil {

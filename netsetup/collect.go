@@ -22,6 +22,8 @@ type Collected struct {
 	Records []store.Record
 	// Bridges bore our mark and no record named them.
 	Bridges []string
+	// VLANs are sub-interfaces that bore our mark, and that no record named.
+	VLANs []string
 	// Rules is true when there were tables of the firewall that no record needed.
 	Rules bool
 	// Guests are the keys of guest files that no record named, and whose owner is dead.
@@ -47,7 +49,7 @@ func (s *Setup) Collect(ctx context.Context, o CollectOptions) (Collected, error
 	result.Records, errs = s.collect(ctx, all, o)
 	swept, err := s.sweep(ctx, o)
 	errs = append(errs, err)
-	result.Bridges, result.Rules = swept.bridges, swept.rules
+	result.Bridges, result.VLANs, result.Rules = swept.bridges, swept.vlans, swept.rules
 	result.Guests, err = s.guests().Collect(ctx, func(keys []string) (map[string]bool, error) {
 		return s.named(ctx, keys)
 	}, o.DryRun)
@@ -113,39 +115,76 @@ func grouped(all []store.Record, bootID string) map[kernel.Identity]group {
 
 // swept is what no record names.
 type swept struct {
-	bridges []string
-	rules   bool
+	bridges, vlans []string
+	rules          bool
 }
 
-// sweep removes what bears our mark and no record names: bridges without a port, and the firewall's tables. A detach was
-// cut off, or the state was lost.
+// sweep removes what bears our mark and no record names: bridges without a port, VLAN sub-interfaces on which nothing hangs, and
+// the firewall's tables. A detach was cut off, or the state was lost.
 func (s *Setup) sweep(ctx context.Context, o CollectOptions) (swept, error) {
-	names, err := s.Host.IdleBridges()
+	bridges, err := s.Host.IdleBridges()
 	if err != nil {
 		return swept{}, err
 	}
-	var rules []string
-	err = s.Store.View(ctx, func(tx *store.Tx) (err error) {
-		if names, err = unused(tx, names); err == nil {
-			rules, err = unused(tx, []string{sharedRules})
+	vlans, err := s.Host.VLANs()
+	if err != nil {
+		return swept{}, err
+	}
+	all := plan.Steps{plan.ReleaseRules{}}
+	for _, name := range bridges {
+		all = append(all, plan.ReleaseBridge{Name: name})
+	}
+	for _, sub := range vlans {
+		all = append(all, plan.ReleaseVLAN(sub))
+	}
+	if all, err = s.stillUnused(ctx, all); err == nil {
+		all, err = s.provedIdle(all)
+	}
+	var found swept
+	for _, step := range all {
+		switch st := step.(type) {
+		case plan.ReleaseBridge:
+			found.bridges = append(found.bridges, st.Name)
+		case plan.ReleaseVLAN:
+			found.vlans = append(found.vlans, st.Name)
+		case plan.ReleaseRules:
+			found.rules = true
 		}
-		return err
-	})
-	found := swept{bridges: names}
-	if err == nil && len(rules) > 0 {
-		found.rules, err = s.hasRules()
 	}
 	if err != nil || o.DryRun {
 		return found, err
 	}
-	var steps plan.Steps
-	if found.rules {
-		steps = append(steps, plan.ReleaseRules{})
+	return found, s.releaseUnused(ctx, inOrder(all), false)
+}
+
+// provedIdle are the removals of what no record names and of which the kernel shows that nobody uses it.
+func (s *Setup) provedIdle(all plan.Steps) (plan.Steps, error) {
+	var (
+		gone  []string
+		vlans []plan.Sub
+		left  plan.Steps
+	)
+	for _, step := range all {
+		switch st := step.(type) {
+		case plan.ReleaseBridge:
+			gone, left = append(gone, st.Name), append(left, st)
+		case plan.ReleaseVLAN:
+			vlans = append(vlans, plan.Sub(st))
+		case plan.ReleaseRules:
+			there, err := s.hasRules()
+			if err != nil {
+				return nil, err
+			}
+			if there {
+				left = append(left, st)
+			}
+		}
 	}
-	for _, name := range found.bridges {
-		steps = append(steps, plan.ReleaseBridge{Name: name, Filtered: len(rules) == 0})
+	vlans, err := s.Host.IdleVLANs(vlans, gone)
+	for _, sub := range vlans {
+		left = append(left, plan.ReleaseVLAN(sub))
 	}
-	return found, s.releaseUnused(ctx, steps, false)
+	return left, err
 }
 
 // hasRules says whether there are tables of the firewall, when no record needs one. A kernel without nftables has none.

@@ -178,20 +178,19 @@ func (d *draft) newRecord() store.Record {
 // choose takes the addresses and the MAC of one attachment.
 func (d *draft) choose(tx *store.Tx, a policy.Attachment) (plan.Choice, error) {
 	uplink := d.facts.Uplink[a.IfName]
-	name := uplink.Name
 	if a.Network.Driver == policy.HostDevice {
+		// Its addresses on the host leave the host with it.
 		if err := d.device(tx, a); err != nil {
 			return plan.Choice{}, err
 		}
-		// Its addresses on the host leave the host with it.
-		name = d.facts.Device[a.IfName].Name
 	}
-	if a.Network.Driver == policy.Bridge {
-		name = a.Network.Bridge
+	if err := d.vlans(tx, a); err != nil {
+		return plan.Choice{}, err
 	}
+	wire := d.facts.Wire(a)
 	l := lan{
-		scope:    a.Network.Scope(name),
-		reserved: d.Policy.Reserved(a.Network, name),
+		scope:    a.Network.Scope(wire),
+		reserved: d.Policy.Reserved(a.Network, wire),
 	}
 	for _, own := range uplink.Addresses {
 		l.own = append(l.own, ipam.Range{From: own, To: own})

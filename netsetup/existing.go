@@ -162,10 +162,7 @@ func union(a, b []store.Ref) []store.Ref {
 
 // differs says in what an interface is not what an attachment asks for, "" for nothing.
 func (d *draft) differs(i plan.Interface, a policy.Attachment) string {
-	uplink := d.facts.Uplink[a.IfName].Name
-	if a.Network.Driver == policy.Bridge {
-		uplink = a.Network.Bridge
-	}
+	uplink := d.facts.UplinkName(a)
 	missing := slices.IndexFunc(a.IPs, func(p netip.Prefix) bool { return !slices.Contains(i.Addresses, p) })
 	switch {
 	case i.Network != a.Network.Name:

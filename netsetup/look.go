@@ -72,6 +72,7 @@ func addLinks(q *kernel.Query, n *policy.Network) {
 	q.Parent, q.Bridge, q.Uplink, q.Device, q.VLAN = n.Parent, n.Bridge, n.Uplink, n.Device, n.VLAN
 	if last := len(n.VLAN) - 1; n.Driver == policy.VLAN && last >= 0 {
 		q.VLAN, q.Own = n.VLAN[:last], n.VLAN[last]
+		q.WantAddresses = false // those that the host has below are not in the container's VLAN
 	}
 	if n.Driver == policy.IPVLAN {
 		q.Mode, q.Flag = n.Mode, n.Flag

@@ -68,24 +68,28 @@ func (s *Setup) FreeName(path, engine string) (string, error) {
 	return "", fmt.Errorf("the container has %s0 to %s%d already; name the interface", stem, stem, maxFreeName-1)
 }
 
-// Uplink is the name of a network's parent or bridge, and whether the host has it. A parent that is not named and not
-// there has the words of the policy as its name.
+// Uplink is the name of a network's parent or bridge, and whether the host has it: of a sub-interface that is made with its
+// first container, whether it is there now; of a VLAN that is moved into containers, whether the link is on which it is made.
+// A parent that is not named and not there has the words of the policy as its name.
 func (s *Setup) Uplink(ctx context.Context, n *policy.Network) (string, bool, error) {
 	const key = "eth0"
 	if n.Driver == policy.HostDevice {
 		return s.device(ctx, n)
 	}
-	q := kernel.Query{IfName: key}
+	a, q := policy.Attachment{IfName: key, Network: n}, kernel.Query{IfName: key}
 	addLinks(&q, n)
 	facts, err := s.Host.Facts(ctx, nil, []kernel.Query{q})
 	if err != nil {
 		return "", false, err
 	}
 	if link, ok := facts.Uplink[key]; ok {
-		return link.Name, true, nil
+		return facts.UplinkName(a), link.Index != 0, nil
 	}
 	if n.Bridge != "" {
 		return n.Bridge, false, nil
 	}
-	return n.Parent.String(), false, nil
+	if n.Parent.Name == "" {
+		return n.Parent.String(), false, nil
+	}
+	return policy.Wire(n.Parent.Name, n.VLAN), false, nil
 }

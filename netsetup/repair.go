@@ -16,7 +16,7 @@ import (
 type Repaired struct {
 	// Rules are of the firewall.
 	Rules []string `json:"rules"`
-	// Links are of bridges.
+	// Links are of bridges and VLANs.
 	Links []string `json:"links"`
 	// Settings are of the host's settings.
 	Settings []string `json:"settings"`
@@ -26,7 +26,7 @@ type Repaired struct {
 func (r Repaired) None() bool { return len(r.Rules)+len(r.Links)+len(r.Settings) == 0 }
 
 // Repair puts right what containers share on the host and what somebody else has changed, by the records alone: the rules
-// of the firewall, bridges of lanhook's that are down or have lost an address, forwarding, and reserved ports. It changes
+// of the firewall, bridges of lanhook's that are down or have lost an address, VLANs of lanhook's that are down, forwarding, and reserved ports. It changes
 // nothing that is as it should be, and nothing inside of containers; what is gone altogether, such as a bridge, it cannot
 // bring back with its ports. Nobody attaches or detaches meanwhile. It goes on past failures and joins them.
 func (s *Setup) Repair(ctx context.Context) (Repaired, error) {
@@ -39,7 +39,7 @@ func (s *Setup) Repair(ctx context.Context) (Repaired, error) {
 		if err != nil {
 			return err
 		}
-		return errors.Join(s.repairBridges(ctx, records, &r), s.repairRules(records, &r),
+		return errors.Join(s.repairVLANs(ctx, records, &r), s.repairBridges(ctx, records, &r), s.repairRules(records, &r),
 			s.repairForwarding(ctx, records, &r), s.repairPorts(ctx, records, &r))
 	})
 	return r, err

@@ -16,6 +16,7 @@ import (
 //	rules/                       the firewall's tables
 //	port/N                       a port that is kept from the host's own connections
 //	vlan/NAME                    a VLAN sub-interface
+//	tag/PARENT/PROTOCOL/ID       a VLAN of a link that is the container's own
 //	uplink/BRIDGE/RANGE          VLANs that a bridge's uplink carries
 //	device/…                     a device of the host that is in a container, see [deviceNames]; nothing is removed either
 //	child/PARENT/KIND            says who has a child of a parent, see [childName]; nothing is removed with the last one
@@ -23,6 +24,7 @@ const (
 	sharedRules  = "rules/"
 	sharedPort   = "port/"
 	sharedVLAN   = "vlan/"
+	sharedTag    = "tag/"
 	sharedUplink = "uplink/"
 	sharedDevice = "device/"
 )
@@ -56,6 +58,8 @@ func sharedNames(step plan.Step) []string {
 		names = append(names, sharedVLAN+s.Name)
 	case plan.ReleaseVLAN:
 		names = append(names, sharedVLAN+s.Name)
+	case plan.AddVLAN:
+		names = append(names, tagName(s.Parent, s.Tag))
 	case plan.ReservePorts:
 		return sharedNames(plan.ReleasePorts(s))
 	case plan.ReleasePorts:

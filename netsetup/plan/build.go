@@ -59,7 +59,7 @@ func Build(in Input) (Plan, error) {
 		settings = append(settings, l.configure()...)
 		own, other := l.routes(o)
 		routes, elsewhere = append(routes, own...), append(elsewhere, other...)
-		p.Interfaces = append(p.Interfaces, l.result(o))
+		p.Interfaces = append(p.Interfaces, l.result(in, o))
 	}
 	p.Steps = slices.Concat(subs(in, all), bridges(all), uplinks(in.Facts, all), reserve(in, all), links, entries(in, all, o),
 		forwarding(in.Facts, all), settings, routes, elsewhere, bySource(in, all))
@@ -253,21 +253,18 @@ func (l link) sysctls() []request.Sysctl {
 	return values
 }
 
-func (l link) result(o owners) Interface {
+func (l link) result(in Input, o owners) Interface {
 	r := Interface{
 		Name:      l.IfName,
 		Network:   l.Network.Name,
 		Driver:    l.Network.Driver.String(),
-		Uplink:    l.uplink.Name,
+		Uplink:    in.Facts.UplinkName(l.Attachment),
 		MAC:       l.mac(),
 		MTU:       l.mtu,
 		Addresses: l.choice.Addresses,
 		Rule:      l.Rule,
 		Publish:   l.publish(),
 		DNAT:      l.dnat(),
-	}
-	if l.Network.Driver == policy.Bridge {
-		r.Uplink = l.Network.Bridge
 	}
 	for _, d := range l.defaults(o) {
 		if d.Via.IsValid() && !o.backup(l.index, d.Dst.Addr()) {

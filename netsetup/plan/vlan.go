@@ -70,8 +70,9 @@ func (l Link) isOurs() bool {
 	return n > 0 && l.Subs[n-1].Name == l.Name
 }
 
-// ownTag is the container's own tag, for the driver vlan.
-func ownTag(n *policy.Network) policy.Tag {
+// OwnTag is the VLAN that a network of the driver vlan gives a container itself, on the sub-interface of its other tags; the
+// zero Tag for other drivers.
+func OwnTag(n *policy.Network) policy.Tag {
 	if n.Driver != policy.VLAN || len(n.VLAN) == 0 {
 		return policy.Tag{}
 	}
@@ -81,16 +82,51 @@ func ownTag(n *policy.Network) policy.Tag {
 // vlanOf is the sub-interface itself: of the last tag, on the link that the others lead to.
 func vlanOf(l link) AddVLAN {
 	return AddVLAN{
-		Name: l.own, Parent: l.uplink.Name, ParentIndex: l.parentIndex(), Tag: ownTag(l.Network), MAC: l.choice.MAC, MTU: l.mtu,
+		Name: l.own, Parent: l.uplink.Name, ParentIndex: l.parentIndex(), Tag: OwnTag(l.Network), MAC: l.choice.MAC, MTU: l.mtu,
 	}
 }
 
-// checkVLAN refuses a tag that the host has itself, of which there is one link only.
-func checkVLAN(in Input, l link, fail failFunc) error {
-	other := in.Facts.Tagged[l.IfName]
-	if other == "" {
-		return nil
+// UplinkName is the name of what an attachment hangs on, as people have it: the bridge, the parent, or the VLAN of the parent
+// that is the container's own. It is "" when the parent is not there.
+func (f Facts) UplinkName(a policy.Attachment) string {
+	switch a.Network.Driver { //nolint:exhaustive // of the others it is the parent
+	case policy.Bridge:
+		return a.Network.Bridge
+	case policy.HostDevice:
+		return f.Device[a.IfName].Name
 	}
-	return fail("end what uses it first, or give the network another VLAN; lanhook gc removes one of lanhook's that no container uses",
-		"VLAN %s of %s cannot be moved into the container: the host has it as %s", ownTag(l.Network), l.uplink.Name, other)
+	name := f.Uplink[a.IfName].Name
+	if own := OwnTag(a.Network); own != (policy.Tag{}) && name != "" {
+		return policy.Wire(name, []policy.Tag{own})
+	}
+	return name
+}
+
+// Wire is what the attachment sends on, whatever the link is called: see [policy.Network.Scope].
+func (f Facts) Wire(a policy.Attachment) string {
+	uplink, ok := f.Uplink[a.IfName]
+	if a.Network.Driver == policy.Bridge || a.Network.Driver == policy.HostDevice || !ok {
+		return f.UplinkName(a)
+	}
+	if own := OwnTag(a.Network); own != (policy.Tag{}) {
+		return policy.Wire(uplink.Wire(), []policy.Tag{own})
+	}
+	return uplink.Wire()
+}
+
+// checkVLAN refuses a VLAN that is not free to be the container's own: of each the kernel has one link only.
+func checkVLAN(in Input, l link, fail failFunc) error {
+	own := OwnTag(l.Network)
+	const hint = "give the network another VLAN, or end what uses this one; lanhook gc removes one of lanhook's that no container uses"
+	if other := in.Facts.Tagged[l.IfName]; other != "" {
+		return fail(hint, "VLAN %s of %s cannot be moved into the container: the host has it as %s", own, l.uplink.Name, other)
+	}
+	for i, a := range in.Attachments {
+		other := in.Facts.Uplink[a.IfName]
+		same := i < l.index && other.Name == l.uplink.Name && OwnTag(a.Network) == own
+		if same || slices.ContainsFunc(other.Subs, func(s Sub) bool { return s.Parent == l.uplink.Name && s.Tag == own }) {
+			return fail(hint, "VLAN %s of %s cannot be the container's own: its %s uses it too", own, l.uplink.Name, a.IfName)
+		}
+	}
+	return nil
 }
