@@ -63,7 +63,11 @@ func (k *Kernel) delRoute(s plan.DelRoute) error {
 	if err != nil {
 		return err
 	}
-	return k.inside("remove "+routeText(s.Route, ""), func(ns *Namespace) error { return ns.conn.removeRoute(parts) })
+	inside := k.inside
+	if plan.OwnTable(s.Route.Table) {
+		inside = k.insideUsed
+	}
+	return inside("remove "+routeText(s.Route, ""), func(ns *Namespace) error { return ns.conn.removeRoute(parts) })
 }
 
 func (c *conn) removeRoute(parts []nl.NetlinkRequestData) error {

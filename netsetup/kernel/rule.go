@@ -5,6 +5,7 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 
 	"github.com/vishvananda/netlink/nl"
@@ -38,7 +39,7 @@ func (k *Kernel) addRouteRule(s plan.AddRouteRule) error {
 
 // delRouteRule removes exactly this rule: its table is one that only lanhook has, so it is no other's.
 func (k *Kernel) delRouteRule(s plan.DelRouteRule) error {
-	return k.inside("remove "+ruleText(Rule(s)), func(ns *Namespace) error {
+	return k.insideUsed("remove "+ruleText(Rule(s)), func(ns *Namespace) error {
 		err := ns.conn.change(unix.RTM_DELRULE, 0, ruleParts(Rule(s))...)
 		// The kernel says ENOENT where there is no such rule, EAFNOSUPPORT or EOPNOTSUPP where there are none at all.
 		for _, gone := range []unix.Errno{unix.ENOENT, unix.EAFNOSUPPORT, unix.EOPNOTSUPP} {
@@ -48,6 +49,16 @@ func (k *Kernel) delRouteRule(s plan.DelRouteRule) error {
 		}
 		return err
 	})
+}
+
+// insideUsed is inside for what is of no use to a namespace that no process is in and no mount holds: a rule from an address
+// that goes with its link, and a route to which no rule leads. Such a namespace is about to end, and is held until then by what
+// the kernel has not closed yet, see [linger].
+func (k *Kernel) insideUsed(what string, undo func(*Namespace) error) error {
+	if err := k.inside(what, undo); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // Rules lists the rules of a namespace that lead from a single address to a table.

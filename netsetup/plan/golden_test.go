@@ -21,7 +21,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 // TestGolden makes the plan of each testdata/*.txtar: policy.toml, annotations.json, facts.json, choices.json and, where
-// lanhook has reserved ports, reserved.json in; plan.txt, undo.txt and, where ports or host addresses are published,
+// lanhook has reserved ports or made interfaces for other records, reserved.json and others.json in; plan.txt, undo.txt and, where ports or host addresses are published,
 // ports.txt out, or error.txt.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -95,12 +95,17 @@ func build(t *testing.T, in map[string][]byte) map[string]string {
 	if in["reserved.json"] != nil {
 		reserved = unmarshal[[]uint16](t, in, "reserved.json")
 	}
+	var others []plan.Other
+	if in["others.json"] != nil {
+		others = unmarshal[[]plan.Other](t, in, "others.json")
+	}
 	made, err := plan.Build(plan.Input{
 		Record:      "abcdefghij",
 		HostID:      "host",
 		Attachments: attachments,
 		Choices:     choices,
 		Facts:       unmarshal[plan.Facts](t, in, "facts.json"),
+		Others:      others,
 		OwnReserved: reserved,
 	})
 	if err != nil {

@@ -116,18 +116,20 @@ func bySource(in Input, links []link) Steps {
 	nowhere := blackholes(in, links)
 	for _, l := range links {
 		for _, family := range l.ruled.each() {
-			t := table{number: tableOf(l.record, l.index), on: l.IfName}
-			t.connect(sources(l.choice.Addresses, family))
+			from := sources(l.choice.Addresses, family)
+			t := table{number: tableOf(l.record, l.index), family: family}
+			t.connect(l.IfName, from)
 			for _, r := range l.Routes {
 				if l.carries(r) {
-					t.add(r, family)
+					t.add(l.IfName, r)
 				}
 			}
 			if way, ok := l.way(family); ok {
-				t.add(way, family)
+				t.add(l.IfName, way)
 			}
-			steps = append(steps, t.steps(nowhere, family)...)
-			rules = append(rules, t.rules(sources(l.choice.Addresses, family))...)
+			t.serve(links)
+			t.add("", nowhere...)
+			steps, rules = append(steps, t.routes...), append(rules, t.rules(from)...)
 		}
 	}
 	late, lateRules := forOthers(in, links, nowhere)
@@ -150,15 +152,16 @@ func forOthers(in Input, links []link, nowhere []request.Route) (steps, rules St
 			if from[0].Addr().Is4() {
 				steps = append(steps, SetSysctls{If: o.IfName, Values: ownARP()})
 			}
-			t := table{number: tableOf(in.Record, firstOther+i), on: o.IfName}
-			t.connect(sources(o.Addresses, family))
+			t := table{number: tableOf(in.Record, firstOther+i), family: family}
+			t.connect(o.IfName, sources(o.Addresses, family))
 			for _, r := range o.Routes {
 				if r.Type == request.Unicast {
-					t.add(r, family)
+					t.add(o.IfName, r)
 				}
 			}
-			steps = append(steps, t.steps(nowhere, family)...)
-			rules = append(rules, t.rules(from)...)
+			t.serve(links)
+			t.add("", nowhere...)
+			steps, rules = append(steps, t.routes...), append(rules, t.rules(from)...)
 		}
 	}
 	return steps, rules
@@ -185,50 +188,51 @@ func blackholes(in Input, links []link) []request.Route {
 
 func isMain(r request.Route) bool { return r.Table == 0 || r.Table == mainTable }
 
-// table is the table of one link.
+// table is what goes to the table of one link, for one family.
 type table struct {
 	number int
-	// on is the link's name in the container.
-	on     string
-	routes []request.Route
+	family func(netip.Addr) bool
+	// routes are of type AddRoute.
+	routes Steps
 }
 
-// connect adds the subnets that the link reaches by itself.
-func (t *table) connect(addresses []netip.Prefix) {
+// connect adds the subnets that a link reaches by itself.
+func (t *table) connect(on string, addresses []netip.Prefix) {
 	for _, p := range addresses {
 		if !p.IsSingleIP() {
-			t.add(request.Route{Dst: p.Masked()}, func(netip.Addr) bool { return true })
+			t.add(on, request.Route{Dst: p.Masked()})
 		}
 	}
 }
 
-// add adds a route of the main table, unless there is one to this destination with the same metric.
-func (t *table) add(r request.Route, family func(netip.Addr) bool) {
-	if !family(r.Dst.Addr()) || !isMain(r) {
-		return
-	}
-	r.Table = t.number
-	same := func(o request.Route) bool { return o.Dst == r.Dst && rank(o) == rank(r) }
-	if !slices.ContainsFunc(t.routes, same) {
-		t.routes = append(t.routes, r)
+// serve adds those LANs of which the container is the router: whoever is on one asks by it for the container's other
+// addresses, too.
+func (t *table) serve(links []link) {
+	for _, l := range links {
+		for _, s := range l.Network.Subnets {
+			if s.Gateway.IsValid() && l.has(func(a netip.Addr) bool { return a == s.Gateway }) {
+				t.add(l.IfName, request.Route{Dst: s.Prefix})
+			}
+		}
 	}
 }
 
-// steps are the table's routes; nowhere are those of the container that lie on no link.
-func (t *table) steps(nowhere []request.Route, family func(netip.Addr) bool) Steps {
-	var steps Steps
-	links := len(t.routes)
-	for _, r := range nowhere {
-		t.add(r, family)
-	}
-	for i, r := range t.routes {
-		on := t.on
-		if i >= links {
-			on = ""
+// add adds those of the routes that are of the family and of the main table, unless there is one to the destination with the
+// same metric. on is the name of their link, "" for none.
+func (t *table) add(on string, routes ...request.Route) {
+	for _, r := range routes {
+		if !t.family(r.Dst.Addr()) || !isMain(r) {
+			continue
 		}
-		steps = append(steps, AddRoute{If: on, Route: r})
+		r.Table = t.number
+		same := func(step Step) bool {
+			o, ok := step.(AddRoute)
+			return ok && o.Route.Dst == r.Dst && rank(o.Route) == rank(r)
+		}
+		if !slices.ContainsFunc(t.routes, same) {
+			t.routes = append(t.routes, AddRoute{If: on, Route: r})
+		}
 	}
-	return steps
 }
 
 func (t *table) rules(from []netip.Prefix) Steps {

@@ -32,10 +32,10 @@ func checkTables(t *testing.T, in plan.Input, steps plan.Steps) {
 			if !plan.OwnTable(r.Table) {
 				continue
 			}
-			if on, there := links[r.Table]; there && s.If != "" && on != s.If {
+			if on, there := links[r.Table]; there && r.Via.IsValid() && on != s.If {
 				t.Errorf("table %d is of %s and of %s", r.Table, on, s.If)
 			}
-			if s.If != "" {
+			if r.Via.IsValid() {
 				links[r.Table] = s.If
 			}
 			key := fmt.Sprint(r.Dst, r.Metric, r.Table)

@@ -3,6 +3,8 @@
 package kernel_test
 
 import (
+	"fmt"
+	"io/fs"
 	"net/netip"
 	"strings"
 	"testing"
@@ -78,6 +80,10 @@ func TestRouteRules(t *testing.T) {
 		open := func() (*kernel.Namespace, error) { return h.Namespace(b.Path()) }
 		run(t, h.KernelByID(id, open), plan.DelRouteRule(add))
 		rulesAre(t, bns)
+		run(t, h.Kernel(bns), add)
+		unreachable := func() (*kernel.Namespace, error) { return nil, fmt.Errorf("nobody is in it: %w", fs.ErrNotExist) }
+		run(t, h.KernelByID(id, unreachable), plan.DelRouteRule(add))
+		rulesAre(t, bns, kernel.Rule(add))
 		closeB()
 		b.End()
 		nettest.Eventually(t, "the end of the namespace", func() bool {

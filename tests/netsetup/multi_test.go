@@ -53,8 +53,7 @@ func TestSourceRouting(t *testing.T) {
 		l.done(t, b)
 	})
 	t.Run("without it the other link's answers get lost", func(t *testing.T) {
-		l := newLANs(t, twoLANs)
-		l.without("near", "far")
+		l := newLANs(t, without(twoLANs))
 		b := l.both(t)
 		near, far := watch(t, l.router, nettest.PeerName), watch(t, l.router, farEnd)
 		asksBy(t, "tcp",
@@ -85,10 +84,8 @@ func TestSourceRouting(t *testing.T) {
 }
 
 // without switches source routing off for networks.
-func (l *lans) without(networks ...string) {
-	for _, n := range networks {
-		l.setup.Policy.Networks[n].SourceRouting = false
-	}
+func without(networks string) string {
+	return strings.ReplaceAll(networks, "driver", "source-routing = false\ndriver")
 }
 
 // rulesOfBox fails the test unless the container has rules from these addresses.
@@ -117,10 +114,11 @@ func rulesOfBox(t *testing.T, b *box, want ...string) {
 func TestARP(t *testing.T) {
 	for _, off := range []bool{false, true} {
 		t.Run(fmt.Sprintf("source routing off %t", off), func(t *testing.T) {
-			l := newLANs(t, twoLANs)
+			networks := twoLANs
 			if off {
-				l.without("near")
+				networks = without(networks)
 			}
+			l := newLANs(t, networks)
 			b := l.box(t, "c")
 			r := b.attach(t, "network=near,ip=10.77.0.8", "network.eth1=near,ip=10.77.0.9")
 			seen := watch(t, l.router, nettest.PeerName)
@@ -455,6 +453,30 @@ func TestCheckRules(t *testing.T) {
 	})
 	if len(routes) != 2 || len(lines) != 6 {
 		t.Errorf("drift is %q, want two routes of table %d and four rules", lines, lost)
+	}
+	l.done(t, b)
+}
+
+// TestRouterContainer has a container that is the router of one LAN: it has no default route there, and who asks by it for
+// its address on the other one is answered where he is.
+func TestRouterContainer(t *testing.T) {
+	l := newLANs(t, strings.NewReplacer(`"10.88.0.1"`, `"10.88.0.100"`, `"fd88::1"`, `"fd88::100"`).Replace(twoLANs)+`
+[[rule]]
+match    = {}
+networks = ["*"]
+ip       = ["10.77.0.9/32", "fd77::9/128", "10.88.0.100/32", "fd88::100/128"]
+`)
+	addRoute(t, l.router, "10.77.0.9/32", "10.88.0.100")
+	addRoute(t, l.router, "fd77::9/128", "fd88::100")
+	b := l.box(t, "c")
+	b.attach(t, "network=near,ip=10.77.0.9,ip=fd77::9", "network.eth1=far,ip=10.88.0.100,ip=fd88::100")
+	b.serves(t, 80)
+	b.hasDefaults(t, "eth0 10.77.0.1 metric 0", "eth0 fd77::1 metric 1024")
+	near := watch(t, l.router, nettest.PeerName)
+	l.router.GetsFrom(t, "tcp", netip.MustParseAddrPort("10.88.0.1:0"), "10.77.0.9:80", "c 10.88.0.1")
+	l.router.GetsFrom(t, "tcp", netip.MustParseAddrPort("[fd88::1]:0"), "[fd77::9]:80", "c fd88::1")
+	if got := near(); len(from(got, "10.77.0.9"))+len(from(got, "fd77::9")) > 0 {
+		t.Errorf("it was answered by the other LAN: %q", got)
 	}
 	l.done(t, b)
 }

@@ -59,8 +59,7 @@ func TestPortsDetour(t *testing.T) {
 			})
 		}
 		t.Run("PP-22 the default route by a macvlan, without source routing", func(t *testing.T) {
-			s := newSite(t, shop+wire, call)
-			s.setup.Policy.Networks["shop"].SourceRouting = false
+			s := newSite(t, shopWith("source-routing = false")+wire, call)
 			web := s.box(t, "web")
 			web.attach(t, "network=wire,ip=10.77.0.9,ip=fd77::9", "network.eth1=shop,ip=172.31.0.9,ip=fd31::9", "publish=8080:80,8080:80/udp")
 			web.serves(t, 80)
