@@ -23,8 +23,8 @@ import (
 )
 
 const (
-	// bootLimit is how long a guest may take until its command starts. On an idle machine that is below three seconds.
-	bootLimit = 60 * time.Second
+	// bootLimit is how long a guest may take until its command starts: three seconds, or far more on a busy machine.
+	bootLimit = 2 * time.Minute
 	// boots is how often a guest is booted whose command has not started.
 	boots = 3
 	// endLimit is how long a guest may take to end beyond the time that its command has.
