@@ -43,7 +43,7 @@ func (h *Host) deviceFacts(facts *plan.Facts, q Query) error {
 func linkOf(s State) plan.Link {
 	return plan.Link{
 		Index: s.Index, Name: s.Name, Kind: s.Kind, MAC: s.MAC, MTU: s.MTU, Up: s.Up,
-		MasterKind: s.MasterKind, Wireless: wireless(s), Loopback: s.Loopback, Group: s.Group,
+		Master: s.Master, MasterKind: s.MasterKind, Wireless: wireless(s), Loopback: s.Loopback, Group: s.Group, BondMode: s.BondMode,
 	}
 }
 
