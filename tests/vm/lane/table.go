@@ -76,7 +76,7 @@ func unfit() map[string]string {
 }
 
 // onHost are the folders below tests/ whose tests run on the host and boot guests.
-func onHost() []string { return []string{"vm/boot"} }
+func onHost() []string { return []string{"vm/boot", "vm/device"} }
 
 // suite is what one guest does: run the tests of a folder.
 type suite struct {
