@@ -55,7 +55,9 @@ func (n *networkDraft) mergedVLANs(old *networkDraft, otherwise string) string {
 }
 
 // unsure says whether what connects a bridge may be other than written, so that a comparison tells nothing.
-func (n *networkDraft) unsure() bool { return n.bad && (n.has("vlan") || n.has("trunk") || n.has("uplink")) }
+func (n *networkDraft) unsure() bool {
+	return n.bad && (n.has("vlan") || n.has("trunk") || n.has("uplink"))
+}
 
 // links refuses networks that cannot both have the links that they use. One error for each is enough.
 func (d *decoder) links(doc *document) {

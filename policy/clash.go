@@ -90,13 +90,14 @@ func (n *Network) clash(o *Network) string {
 	return sameLink(n, o, a.way, b.way)
 }
 
-// both is [Network.clash] for two interfaces of one container: it cannot have the same link twice either.
+// both is [Network.clash] for two interfaces of one container: it cannot have the same VLAN twice either. That it has no device
+// twice, the plan sees, which knows devices that are named in two ways.
 func (n *Network) both(o *Network) string {
 	if why := n.clash(o); why != "" {
 		return why
 	}
 	a, b := n.claim(), o.claim()
-	if a != nil && b != nil && a.way == moves && b.way == moves && a.base == b.base && slices.Equal(a.tags, b.tags) {
+	if n.Driver == VLAN && o.Driver == VLAN && a != nil && b != nil && a.base == b.base && slices.Equal(a.tags, b.tags) {
 		return "there is one of it"
 	}
 	return ""

@@ -41,8 +41,5 @@ func (n *Network) carries(o *Network, wire string) bool {
 	if n.Driver == Bridge || o.Driver == Bridge {
 		return n.Driver == o.Driver && n.Bridge == o.Bridge && n.Untagged() == o.Untagged()
 	}
-	base, tags := n.on()
-	other, others := o.on()
-	mine := Wire(base, tags)
-	return mine == wire && (n.Parent.Name != "" || n.Device.Name != "") || mine == Wire(other, others)
+	return n.Wire() == wire && (n.Parent.Name != "" || n.Device.Name != "") || n.Wire() == o.Wire()
 }

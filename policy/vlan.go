@@ -72,6 +72,9 @@ func Wire(base string, tags []Tag) string {
 	return base
 }
 
+// Wire is what the network sends on, as far as the policy tells, or its bridge: see [Wire].
+func (n *Network) Wire() string { return Wire(n.on()) }
+
 // on is the wire that a network names: the link below all VLANs and their tags. A link that is found in another way than
 // by its name has a base that no link has for a name.
 func (n *Network) on() (base string, tags []Tag) {

@@ -35,7 +35,7 @@ mac       = true
 sysctl    = ["*"]
 publish   = true
 dnat      = true
-spell-out = { drivers = ["macvlan", "bridge"], parents = ["*"] }
+spell-out = { drivers = ["macvlan", "bridge", "ipvlan", "vlan"], parents = ["*"], vlans = ["1-4094"] }
 `
 
 // world is lanhook on a host of the test's own.

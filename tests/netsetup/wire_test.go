@@ -1,0 +1,95 @@
+//go:build linux
+
+package netsetup_test
+
+import (
+	"testing"
+
+	"github.com/lanhook/lanhook/tests/nettest"
+)
+
+// routers is a LAN whose gateway is a container's.
+const routers = `
+[network.lan]
+driver = "macvlan"
+parent = "p0"
+  [[network.lan.subnet]]
+  subnet  = "10.99.0.0/24"
+  gateway = "10.99.0.1"
+  [[network.lan.subnet]]
+  subnet  = "fd99::/64"
+  gateway = "fd99::1"
+
+[network.same]
+driver = "macvlan"
+parent = "p0"
+  [[network.same.subnet]]
+  subnet  = "10.99.0.0/24"
+
+[[rule]]
+name     = "router"
+match    = { id = "router*" }
+networks = ["*"]
+ip       = ["10.99.0.0/24", "10.99.0.1", "fd99::1/128"]
+`
+
+// TestRouterAddress gives the gateway's address of a LAN to the container that is the router there, and to no other.
+func TestRouterAddress(t *testing.T) {
+	w := newWorld(t, routers)
+	router, second, client := w.box(t, "router"), w.box(t, "router2"), w.box(t, "c")
+	client.refused(t, "is the gateway of subnet", "network=lan,ip=10.99.0.1")
+	client.refused(t, "kept back by a network of the policy", "network=same,ip=10.99.0.1")
+	second.refused(t, "kept back by a network of the policy", "network=same,ip=10.99.0.1")
+	router.attach(t, "network=lan,ip=10.99.0.1,ip=fd99::1")
+	router.has(t, "eth0 macvlan bridge", "  10.99.0.1/24", "  fd99::1/64")
+	second.refused(t, "10.99.0.1", "network=lan,ip=10.99.0.1")
+	client.attach(t, "network=lan,ip=10.99.0.9,ip=fd99::9")
+	client.has(t, "eth0 macvlan bridge", "  10.99.0.9/24", "  fd99::9/64",
+		"  0.0.0.0/0 via 10.99.0.1", "  ::/0 via fd99::1 metric 1024")
+	client.Ping(t, addr("10.99.0.1"))
+	client.Ping(t, addr("fd99::1"))
+	w.done(t, router, client)
+}
+
+// wires are networks that name VLAN 50 of the wire in two ways, and one of another VLAN.
+const wires = `
+[network.vlan]
+driver = "macvlan"
+parent = "p0"
+vlan   = 50
+  [[network.vlan.subnet]]
+  subnet  = "10.99.0.0/24"
+  gateway = "10.99.0.1"
+
+[network.dotted]
+driver = "macvlan"
+parent = "p0.50"
+  [[network.dotted.subnet]]
+  subnet = "10.99.0.0/24"
+
+[network.other]
+driver = "macvlan"
+parent = "p0"
+vlan   = 51
+  [[network.other.subnet]]
+  subnet = "10.99.0.0/24"
+`
+
+// TestOneWire keeps addresses apart by what a link sends on, and not by what it is called: of networks that name one VLAN in
+// two ways, no container gets another one's address, nor the other's gateway.
+func TestOneWire(t *testing.T) {
+	nettest.Need(t, nettest.VLAN)
+	w := newWorld(t, wires)
+	a, b, c := w.box(t, "a"), w.box(t, "b"), w.box(t, "c")
+	a.attach(t, "network=vlan,ip=10.99.0.9")
+	b.refused(t, "10.99.0.9", "network=dotted,ip=10.99.0.9")
+	b.refused(t, "kept back by a network of the policy", "network=dotted,ip=10.99.0.1")
+	b.attach(t, "network=dotted,ip=10.99.0.8")
+	b.Ping(t, addr("10.99.0.9"))
+	c.attach(t, "network=other,ip=10.99.0.9")
+	a.detach(t)
+	if got := len(w.leases(t, "vlan")); got != 2 {
+		t.Errorf("VLAN 50 has %d leases, want address and MAC of one container", got)
+	}
+	w.done(t, b, c)
+}
