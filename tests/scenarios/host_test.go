@@ -108,36 +108,38 @@ func (h *host) prepare(s scenario) error {
 	return err
 }
 
-// snapshot is what the host has, as sorted lines that begin with their subject.
+// snapshot is what the host has, as sorted lines that begin with their subject. The files of locks, the database and the
+// log stay once they are there.
 func (h *host) snapshot() ([]string, error) {
 	output, err := h.must(`
-		show() { subject=$1; shift; "$@" | sed "s/^/$subject: /"; }
-		show link ip -d -o link
-		show address ip -o address
-		show route ip route show table all
-		show route ip -6 route show table all
-		show rule ip rule
-		show rule ip -6 rule
-		show neighbour ip neighbour show nud permanent
-		show fdb bridge fdb
-		show vlan bridge vlan
-		show nft nft list ruleset
-		show forwarding sh -c 'cd /proc/sys/net; grep -H . ipv[46]/conf/*/forwarding ipv4/ip_forward'
-		show namespace sh -c 'ls -A /run/netns 2>/dev/null || true'
-		show mount cut -d ' ' -f 5- /proc/self/mountinfo
-		show container runc list -q
-		# The database, the log and the files of locks stay once they are there.
-		show state find /run/lanhook ! -name state.db ! -name '*lock' ! -name 'log*'
-		show lanhook lanhook ls --json
-		show lanhook lanhook network ls --json
-		show lanhook lanhook gc --dry-run --json
+		printf '%s\n' 'link show' 'address show' 'route show table all' 'rule show' 'neighbour show nud permanent' >/tmp/show
+		echo '## ip'; ip -d -o -batch /tmp/show
+		echo '## ip -6'; ip -6 -o -batch /tmp/show
+		echo '## bridge'; bridge fdb; bridge vlan
+		echo '## nft'; nft list ruleset
+		echo '## forwarding'; cd /proc/sys/net; grep -H . ipv[46]/conf/*/forwarding ipv4/ip_forward
+		echo '## mount'; cut -d ' ' -f 5- /proc/self/mountinfo
+		echo '## namespaces'; ls -A /run/netns 2>/dev/null || true
+		echo '## container'; runc list -q
+		echo '## state'; find /run/lanhook ! -name state.db ! -name '*lock' ! -name 'log*'
+		echo '## lanhook ls'; lanhook ls --json
+		echo '## lanhook network ls'; lanhook network ls --json
+		echo '## lanhook gc'; lanhook gc --dry-run --json
 	`)
 	if err != nil {
 		return nil, err
 	}
 	// Timers, and the numbers of new links, change by themselves.
-	volatile := regexp.MustCompile(`_timer +\S+|expires \S+|: \d+: |\bqlen \d+`)
-	lines := strings.Split(volatile.ReplaceAllString(output, ""), "\n")
+	volatile := regexp.MustCompile(`_timer +\S+|expires \S+|^\d+: |\bqlen \d+`)
+	var lines []string
+	subject := ""
+	for line := range strings.Lines(output) {
+		if name, begins := strings.CutPrefix(line, "## "); begins {
+			subject = strings.TrimSpace(name)
+			continue
+		}
+		lines = append(lines, subject+": "+strings.TrimSpace(volatile.ReplaceAllString(line, "")))
+	}
 	slices.Sort(lines)
 	return lines, nil
 }

@@ -154,6 +154,10 @@ func (l *lane) onHost(ctx context.Context, folders []string) error {
 		args = append(args, "./tests/"+folder)
 	}
 	command := exec.CommandContext(ctx, "go", args...)
+	command.Env = append(os.Environ(), "LANHOOK_TEST_HAVE="+strings.Join(have(), ","))
+	if len(l.kernels) == 1 {
+		command.Env = append(command.Env, "LANHOOK_VM_KERNELS="+l.kernels[0]+" "+l.kernels[0])
+	}
 	command.Stdout, command.Stderr = l.out, os.Stderr
 	if err := command.Run(); err != nil {
 		return fmt.Errorf("tests on the host: %w", err)

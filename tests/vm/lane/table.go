@@ -76,7 +76,7 @@ func unfit() map[string]string {
 }
 
 // onHost are the folders below tests/ whose tests run on the host and boot guests.
-func onHost() []string { return []string{"vm/boot", "vm/device"} }
+func onHost() []string { return []string{"vm/boot", "vm/device", "scenarios"} }
 
 // suite is what one guest does: run the tests of a folder.
 type suite struct {
@@ -143,7 +143,7 @@ func (l *lane) choose(s *suite, files []string) error {
 
 // needsGuest says whether the tests of a folder do something with a kernel.
 func (s *suite) needsGuest() bool {
-	return !slices.Contains([]string{"testsum", "vm", "bench"}, s.folder)
+	return !slices.Contains([]string{"testsum", "vm", "bench", "scenarios"}, s.folder)
 }
 
 // testsOf are the names of a file's tests.
