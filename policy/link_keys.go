@@ -113,7 +113,7 @@ func interfaceSchema() []field[networkDraft] {
 		},
 		{
 			name: "source-routing", typ: "boolean", def: "`true`",
-			doc: "where a container has several interfaces, it answers by the one that was asked",
+			doc: "where a container has several interfaces, it answers by the one that was asked, see [below](#several-interfaces)",
 			set: func(d *decoder, n *networkDraft, v value) { v.into(d, &n.SourceRouting) },
 		},
 	}

@@ -29,7 +29,7 @@ func addressSchema() []field[networkDraft] {
 			set: func(d *decoder, n *networkDraft, v value) { n.DefaultRoute, _ = v.boolean(d) },
 		},
 		{
-			name: "metric", typ: "integer", def: "the kernel's", doc: "the metric of the default routes, 0 to 2147483647",
+			name: "metric", typ: "integer", def: "the kernel's", doc: "the metric of the default routes, 0 to 2147483647; of several networks the one with the lowest comes first",
 			set: func(d *decoder, n *networkDraft, v value) { n.Metric = v.integer(d, 0, maxMetric) },
 		},
 		{
