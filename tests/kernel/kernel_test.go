@@ -121,7 +121,7 @@ func macvlan(p plan.Link, mode policy.Mode) []plan.Step {
 	add := plan.AddMacvlan{
 		Name: own, Parent: p.Name, ParentIndex: p.Index, Mode: mode, MAC: mac(1), MTU: p.MTU,
 	}
-	switch mode {
+	switch mode { //nolint:exhaustive // the others are ipvlan's
 	case policy.ModePassthru:
 		add.MAC = nil
 	case policy.ModeSource:
