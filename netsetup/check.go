@@ -283,6 +283,8 @@ func (s *Setup) checkHost(rec store.Record) ([]Drift, error) {
 			found, err = s.checkBridge(st)
 		case plan.EnsureVLAN:
 			found, err = s.checkVLAN(st)
+		case plan.EnsureUplink:
+			found, err = s.checkUplink(st)
 		default:
 		}
 		if err != nil {
@@ -303,12 +305,16 @@ func (s *Setup) checkPort(v plan.AddVeth) ([]Drift, error) {
 	}
 	var drift []Drift
 	if bridge, ok, err := s.Host.Link(v.Bridge); err != nil || !ok || port.Master != bridge.Index {
-		drift = append(drift, Drift{What: fmt.Sprintf("the host's end %s is no port of %s", v.Name, v.Bridge)})
+		return append(drift, Drift{What: fmt.Sprintf("the host's end %s is no port of %s", v.Name, v.Bridge)}), err
 	}
 	if !port.Up {
 		drift = append(drift, Drift{What: fmt.Sprintf("the host's end %s is down", v.Name)})
 	}
-	return drift, nil
+	if v.VLANs.None() {
+		return drift, nil
+	}
+	vlans, err := s.vlanDrift(v.Name, v.VLANs, true)
+	return append(drift, vlans...), err
 }
 
 func (s *Setup) checkBridge(b plan.EnsureBridge) ([]Drift, error) {
@@ -318,12 +324,23 @@ func (s *Setup) checkBridge(b plan.EnsureBridge) ([]Drift, error) {
 		return nil, err
 	case !ok:
 		return []Drift{{What: fmt.Sprintf("bridge %s is gone", b.Name)}}, nil
-	case bridge.Group != plan.Group && bridge.Up:
-		return nil, nil
-	case bridge.Group != plan.Group:
-		return []Drift{{What: fmt.Sprintf("bridge %s is down", b.Name)}}, nil
 	}
 	var drift []Drift
+	if bridge.Group != plan.Group {
+		if !bridge.Up {
+			drift = append(drift, Drift{What: fmt.Sprintf("bridge %s is down", b.Name)})
+		}
+		if b.VLANs && !bridge.FiltersVLANs {
+			drift = append(drift, Drift{What: noFilter(b.Name)})
+		}
+		return drift, nil
+	}
+	if lost, err := s.lostVRF(bridge, b); err != nil || lost != "" {
+		drift = append(drift, Drift{What: lost, Repair: bridge.Master == 0})
+		if err != nil {
+			return nil, err
+		}
+	}
 	for _, what := range bridgeDrift(bridge, b) {
 		drift = append(drift, Drift{What: what, Repair: true})
 	}

@@ -71,7 +71,7 @@ func (d *draft) device(tx *store.Tx, a policy.Attachment) error {
 
 // deviceHolder is the record that has a device by one of its names.
 func deviceHolder(tx *store.Tx, name string) (store.Record, bool, error) {
-	refs, err := usersOf(tx, name)
+	refs, err := usersOf(tx, name, 0)
 	if err != nil || len(refs) == 0 {
 		return store.Record{}, false, err
 	}

@@ -69,7 +69,7 @@ func (s *Setup) given(ctx context.Context, attachments []policy.Attachment) (all
 
 // addLinks asks for the links that a network hangs on: the last VLAN of the driver vlan is the container's own.
 func addLinks(q *kernel.Query, n *policy.Network) {
-	q.Parent, q.Bridge, q.Uplink, q.Device, q.VLAN = n.Parent, n.Bridge, n.Uplink, n.Device, n.VLAN
+	q.Parent, q.Bridge, q.Uplink, q.VRF, q.Device, q.VLAN = n.Parent, n.Bridge, n.Uplink, n.VRF, n.Device, n.VLAN
 	if last := len(n.VLAN) - 1; n.Driver == policy.VLAN && last >= 0 {
 		q.VLAN, q.Own = n.VLAN[:last], n.VLAN[last]
 		q.WantAddresses = false // those that the host has below are not in the container's VLAN
@@ -119,7 +119,7 @@ func queryOf(a policy.Attachment) kernel.Query {
 
 // gatewaysOf are the addresses that the host has on a network's bridge.
 func gatewaysOf(n *policy.Network) []netip.Addr {
-	if n.Driver != policy.Bridge || n.GatewayMode == policy.GatewayIsolated {
+	if n.Driver != policy.Bridge || n.GatewayMode == policy.GatewayIsolated || n.OnLAN() {
 		return nil
 	}
 	var all []netip.Addr

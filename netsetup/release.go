@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -162,10 +163,8 @@ func (s *Setup) undoByRecord(ctx context.Context, all []*undoing) error {
 			}
 			u.rec.Steps = withRules(u.rec.Steps, now.Steps)
 			there[u.rec.Ref()] = ok && s.isHere(u.rec)
-			for _, name := range sharedBy(unmarked(u.rec.Steps)) {
-				if users[name], err = usersOf(tx, name); err != nil {
-					return err
-				}
+			if err = usersOfUnmarked(tx, u.rec, len(all)+1, users); err != nil {
+				return err
 			}
 		}
 		return nil
@@ -192,8 +191,38 @@ func (s *Setup) undoByRecord(ctx context.Context, all []*undoing) error {
 			continue
 		}
 		for _, step := range unmarked(u.rec.Steps) {
-			if part, some := idleOf(step, idle); some {
+			part, some := step, false
+			if up, ok := step.(plan.ReleaseUplink); ok {
+				part, some = idleVLANs(up, slices.Collect(maps.Keys(users)), idle)
+			} else {
+				part, some = idleOf(step, idle)
+			}
+			if some {
 				u.fail(u.kernel.Apply(ctx, part))
+			}
+		}
+	}
+	return nil
+}
+
+// usersOfUnmarked adds who uses what the record shares without a mark. Of each as many as are undone, and one more, are enough
+// to know whether somebody stays.
+func usersOfUnmarked(tx *store.Tx, rec store.Record, most int, users map[string][]store.Ref) error {
+	for _, step := range unmarked(rec.Steps) {
+		names := sharedNames(step)
+		if up, ok := step.(plan.ReleaseUplink); ok {
+			var err error
+			if names, err = uplinkNames(tx, up.Bridge); err != nil {
+				return err
+			}
+		}
+		for _, name := range names {
+			if _, known := users[name]; known {
+				continue
+			}
+			var err error
+			if users[name], err = usersOf(tx, name, most); err != nil {
+				return err
 			}
 		}
 	}

@@ -26,7 +26,8 @@ type Repaired struct {
 func (r Repaired) None() bool { return len(r.Rules)+len(r.Links)+len(r.Settings) == 0 }
 
 // Repair puts right what containers share on the host and what somebody else has changed, by the records alone: the rules
-// of the firewall, bridges of lanhook's that are down or have lost an address, VLANs of lanhook's that are down, forwarding, and reserved ports. It changes
+// of the firewall, VLANs and bridges of lanhook's that are down, addresses that bridges have lost, their uplinks, VLANs of
+// ports, forwarding, and reserved ports. It changes
 // nothing that is as it should be, and nothing inside of containers; what is gone altogether, such as a bridge, it cannot
 // bring back with its ports. Nobody attaches or detaches meanwhile. It goes on past failures and joins them.
 func (s *Setup) Repair(ctx context.Context) (Repaired, error) {
@@ -39,7 +40,10 @@ func (s *Setup) Repair(ctx context.Context) (Repaired, error) {
 		if err != nil {
 			return err
 		}
-		return errors.Join(s.repairVLANs(ctx, records, &r), s.repairBridges(ctx, records, &r), s.repairRules(records, &r),
+		k := s.Host.KernelByID(-1, nil)
+		apply := func(step plan.Step) error { return k.Apply(ctx, step) }
+		return errors.Join(s.repairVLANs(ctx, records, &r), s.repairBridges(ctx, records, &r),
+			s.repairMemberships(records, &r, apply), s.repairRules(records, &r),
 			s.repairForwarding(ctx, records, &r), s.repairPorts(ctx, records, &r))
 	})
 	return r, err
@@ -77,10 +81,15 @@ func (s *Setup) repairBridges(ctx context.Context, records []store.Record, r *Re
 				continue
 			}
 			drift := bridgeDrift(link, b)
-			if len(drift) == 0 {
+			lost, err := s.lostVRF(link, b)
+			if lost != "" {
+				drift = append(drift, lost)
+			}
+			if err != nil || len(drift) == 0 {
+				errs = append(errs, err)
 				continue
 			}
-			if err := k.Apply(ctx, b); err != nil {
+			if err := errors.Join(s.Host.RepairBridge(b), k.Apply(ctx, b)); err != nil {
 				errs = append(errs, err)
 				continue
 			}
@@ -96,6 +105,9 @@ func bridgeDrift(link kernel.State, b plan.EnsureBridge) []string {
 	if !link.Up {
 		drift = append(drift, fmt.Sprintf("bridge %s is down", b.Name))
 	}
+	if b.VLANs && !link.FiltersVLANs {
+		drift = append(drift, noFilter(b.Name))
+	}
 	for _, a := range b.Addresses {
 		if !slices.Contains(link.Addresses, a) {
 			drift = append(drift, fmt.Sprintf("address %s of bridge %s is gone", a, b.Name))
@@ -110,6 +122,22 @@ func bridgeDrift(link kernel.State, b plan.EnsureBridge) []string {
 		drift = append(drift, fmt.Sprintf("bridge %s does not take what the host sends from 127.0.0.0/8 (route_localnet)", b.Name))
 	}
 	return drift
+}
+
+func noFilter(bridge string) string {
+	return fmt.Sprintf("bridge %s does not keep VLANs apart (vlan_filtering)", bridge)
+}
+
+// lostVRF says that a bridge of lanhook's is not in its VRF, "" where it is.
+func (s *Setup) lostVRF(link kernel.State, b plan.EnsureBridge) (string, error) {
+	if b.VRF == "" {
+		return "", nil
+	}
+	vrf, ok, err := s.Host.Link(b.VRF)
+	if err != nil || ok && vrf.Index == link.Master {
+		return "", err
+	}
+	return fmt.Sprintf("bridge %s is not in vrf %s", b.Name, b.VRF), nil
 }
 
 // repairForwarding turns forwarding on again where containers need it.

@@ -67,10 +67,10 @@ func sharedNames(step plan.Step) []string {
 			names = append(names, sharedPortName(p))
 		}
 	case plan.EnsureUplink:
-		return sharedNames(plan.ReleaseUplink{Bridge: s.Bridge, Link: s.Link, VLANs: s.VLANs})
+		return sharedNames(plan.ReleaseUplink{Bridge: s.Bridge, Link: s.Link, VLANs: s.Port().All()})
 	case plan.ReleaseUplink:
 		for _, v := range s.VLANs {
-			names = append(names, sharedUplink+s.Bridge+"/"+v.String())
+			names = append(names, uplinkName(s.Bridge, v))
 		}
 	case plan.AddMacvlan:
 		names = append(names, childName(s.Parent, policy.Macvlan, 0, 0))
@@ -96,23 +96,12 @@ func removals(steps plan.Steps) plan.Steps {
 	}))
 }
 
-// idleOf is the part of a removal that removes what idle says; false for nothing.
+// idleOf is the part of a removal that removes what idle says; false for nothing. For VLANs of an uplink there is [idleVLANs].
 func idleOf(step plan.Step, idle func(name string) bool) (plan.Step, bool) {
 	switch s := step.(type) {
 	case plan.ReleasePorts:
 		s.Ports = slices.DeleteFunc(slices.Clone(s.Ports), func(p uint16) bool { return !idle(sharedPortName(p)) })
 		return s, len(s.Ports) > 0
-	case plan.ReleaseUplink:
-		var left plan.ReleaseUplink
-		for _, v := range s.VLANs {
-			one := plan.ReleaseUplink{Bridge: s.Bridge, Link: s.Link}
-			one.VLANs = append(one.VLANs, v)
-			if idle(sharedNames(one)[0]) {
-				left.VLANs = append(left.VLANs, v)
-			}
-		}
-		left.Bridge, left.Link = s.Bridge, s.Link
-		return left, len(left.VLANs) > 0
 	default:
 		return step, idle(sharedNames(step)[0])
 	}
@@ -194,14 +183,16 @@ func unusedOf(tx *store.Tx, steps plan.Steps) (plan.Steps, error) {
 	return all, nil
 }
 
-// usersOf are the records that name a shared thing.
-func usersOf(tx *store.Tx, name string) ([]store.Ref, error) {
+// usersOf are records that name a shared thing: all of them, or as many as the caller needs to know, the first ones.
+func usersOf(tx *store.Tx, name string, most int) ([]store.Ref, error) {
 	var refs []store.Ref
 	for ref, err := range tx.Users(name) {
 		if err != nil {
 			return nil, err
 		}
-		refs = append(refs, ref)
+		if refs = append(refs, ref); len(refs) == most {
+			break
+		}
 	}
 	return refs, nil
 }

@@ -85,11 +85,6 @@ func TestIdleOf(t *testing.T) {
 		"bridge of the same name": {plan.ReleaseVLAN{Name: "p0.1"}, []string{"p0.1"}, nil},
 		"one of two ports":        {plan.ReleasePorts{Ports: []uint16{80, 81}}, []string{"port/81"}, plan.ReleasePorts{Ports: []uint16{81}}},
 		"no port":                 {plan.ReleasePorts{Ports: []uint16{80, 81}}, nil, nil},
-		"one of two ranges": {
-			plan.ReleaseUplink{Bridge: "br0", Link: "p0", VLANs: []policy.VLANRange{{From: 1, To: 1}, {From: 2, To: 3}}},
-			[]string{"uplink/br0/2-3", "uplink/br1/1"},
-			plan.ReleaseUplink{Bridge: "br0", Link: "p0", VLANs: []policy.VLANRange{{From: 2, To: 3}}},
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, some := idleOf(test.step, func(name string) bool { return slices.Contains(test.idle, name) })
@@ -98,6 +93,29 @@ func TestIdleOf(t *testing.T) {
 			}
 			if d := cmp.Diff(test.want, got); some && d != "" {
 				t.Errorf("(-want +got)\n%s", d)
+			}
+		})
+	}
+}
+
+// TestIdleVLANs: VLANs stay on an uplink as long as a record names them, in whatever range.
+func TestIdleVLANs(t *testing.T) {
+	type ranges = []policy.VLANRange
+	removal := plan.ReleaseUplink{Bridge: "br0", Link: "p0", VLANs: ranges{{From: 5, To: 5}, {From: 10, To: 20}}}
+	for name, test := range map[string]struct {
+		names, idle []string
+		want        ranges
+	}{
+		"nobody else":           {[]string{"uplink/br0/5", "uplink/br0/10-20"}, []string{"uplink/br0/5", "uplink/br0/10-20"}, removal.VLANs},
+		"a range within":        {[]string{"uplink/br0/12-13"}, nil, ranges{{From: 5, To: 5}, {From: 10, To: 11}, {From: 14, To: 20}}},
+		"a range around":        {[]string{"uplink/br0/1-30"}, nil, nil},
+		"another bridge's":      {[]string{"uplink/br01/5", "uplink/br/5", "br0", "port/5"}, nil, removal.VLANs},
+		"that goes with it too": {[]string{"uplink/br0/5", "uplink/br0/20"}, []string{"uplink/br0/5"}, ranges{{From: 5, To: 5}, {From: 10, To: 19}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, some := idleVLANs(removal, test.names, func(name string) bool { return slices.Contains(test.idle, name) })
+			if d := cmp.Diff(test.want, got.VLANs); d != "" || some != (test.want != nil) {
+				t.Errorf("some is %t (-want +got)\n%s", some, d)
 			}
 		})
 	}

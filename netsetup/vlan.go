@@ -41,7 +41,7 @@ func (d *draft) vlans(tx *store.Tx, a policy.Attachment) error {
 
 // notShared refuses a VLAN that a record names. The error is a [*parentUsedError] about one whose container may be dead.
 func (d *draft) notShared(tx *store.Tx, shared, parent string, tag policy.Tag) error {
-	refs, err := usersOf(tx, shared)
+	refs, err := usersOf(tx, shared, 0)
 	if err != nil {
 		return err
 	}

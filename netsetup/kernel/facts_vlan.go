@@ -142,7 +142,7 @@ func (h *Host) sub(l plan.Link, tag policy.Tag) (plan.Link, error) {
 	if l.Base == "" {
 		l.Base = l.Name
 	}
-	l.Index, l.Name, l.Kind, l.Group = 0, name, kindVLAN, plan.Group
+	l.Index, l.Name, l.Kind, l.Group, l.Master = 0, name, kindVLAN, plan.Group, 0
 	if !isBundle(l.MasterKind) {
 		l.MasterKind = ""
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -189,16 +188,16 @@ func parsePortVLAN(value []byte) (PortVLAN, error) {
 	return v, nil
 }
 
-// VLANDrift says in what the VLANs of a port are not what a step gave it, in words; more is false where it may have others
-// beside, as an uplink does.
-func VLANDrift(port string, has []PortVLAN, want plan.PortVLANs, more bool) []string {
+// VLANDrift says in what the VLANs of a port are not what a step gave it, in words. only says that it is to have no others
+// beside, as an uplink may.
+func VLANDrift(port string, has []PortVLAN, want plan.PortVLANs, only bool) []string {
 	var drift []string
 	tagged, untagged, pvid := sorted(has)
 	expect := func(kind string, have, wanted []policy.VLANRange) {
 		for _, r := range plan.WithoutVLANs(wanted, have) {
 			drift = append(drift, fmt.Sprintf("port %s has lost VLAN %s %s", port, r, kind))
 		}
-		if more {
+		if only {
 			for _, r := range plan.WithoutVLANs(have, wanted) {
 				drift = append(drift, fmt.Sprintf("port %s has VLAN %s %s, which nobody gave it", port, r, kind))
 			}
@@ -207,7 +206,7 @@ func VLANDrift(port string, has []PortVLAN, want plan.PortVLANs, more bool) []st
 	wantTagged, wantUntagged, wantPVID := sorted(portVLANs(want))
 	expect("with a tag", tagged, wantTagged)
 	expect("without a tag", untagged, wantUntagged)
-	if pvid != wantPVID && (more || wantPVID != 0) {
+	if pvid != wantPVID && (only || wantPVID != 0) {
 		drift = append(drift, fmt.Sprintf("port %s takes what has no tag for VLAN %d, not %d", port, pvid, wantPVID))
 	}
 	return drift
@@ -250,14 +249,24 @@ func (h *Host) RepairPort(s plan.AddVeth) error {
 	return h.addVLANs(port, portVLANs(s.VLANs))
 }
 
-// FilterVLANs switches on that a bridge of lanhook's filters VLANs, after somebody has switched it off.
-func (h *Host) FilterVLANs(name string) error {
-	b, ok, err := h.conn.link(by{name: name})
+// RepairBridge makes a bridge of lanhook's filter VLANs again, and puts it back into its VRF, after somebody has changed that.
+// It is for a bridge that was made so.
+func (h *Host) RepairBridge(s plan.EnsureBridge) error {
+	b, ok, err := h.conn.link(by{name: s.Name})
 	if err != nil || !ok || b.Kind != kindBridge || b.Group != plan.Group {
 		return err
 	}
-	header := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	header.Index = int32(b.Index) //nolint:gosec // G115: an index is 31 bits
-	info := nest(unix.IFLA_LINKINFO, text(unix.IFLA_INFO_KIND, kindBridge), nest(unix.IFLA_INFO_DATA, slices.Clip(filtering())...))
-	return failed(h.conn.change(unix.RTM_NEWLINK, 0, header, info), "filter VLANs on bridge %s", name)
+	if s.VLANs && !b.FiltersVLANs {
+		header := nl.NewIfInfomsg(unix.AF_UNSPEC)
+		header.Index = int32(b.Index) //nolint:gosec // G115: an index is 31 bits
+		info := nest(unix.IFLA_LINKINFO, text(unix.IFLA_INFO_KIND, kindBridge), nest(unix.IFLA_INFO_DATA, filtering()...))
+		if err = h.conn.change(unix.RTM_NEWLINK, 0, header, info); err != nil {
+			return failed(err, "filter VLANs on bridge %s", s.Name)
+		}
+	}
+	vrf, err := h.vrf(s)
+	if err != nil || vrf == 0 || b.Master != 0 {
+		return err
+	}
+	return failed(h.enslave(b, State{Index: vrf}), "put bridge %s into vrf %s", s.Name, s.VRF)
 }

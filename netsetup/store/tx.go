@@ -126,6 +126,29 @@ func (t *Tx) Len() (n uint64, err error) {
 // Users are the records that use a shared link. Who asks only whether there are others stops at the first.
 func (t *Tx) Users(link string) iter.Seq2[Ref, error] { return t.users(link) }
 
+// SharedNames are the names that begin with prefix of what records use, each once. It takes a look-up for each of them, however
+// many records use it.
+func (t *Tx) SharedNames(prefix string) ([]string, error) {
+	var names []string
+	from := []byte(prefix)
+	for {
+		e, err := t.next(sharedUses, from)
+		if err != nil {
+			return nil, err
+		}
+		name, _, ok := strings.Cut(string(e.key), "\x00")
+		if e.key == nil || !strings.HasPrefix(name, prefix) {
+			return names, nil
+		}
+		if !ok {
+			return nil, t.damaged(sharedUses, e.key, errors.New("not a name and a record"))
+		}
+		names = append(names, name)
+		// What is behind all of its records, and before every other name.
+		from = []byte(name + "\x01")
+	}
+}
+
 // Named are the records whose containers are found by name on a network.
 func (t *Tx) Named(network string) iter.Seq2[Ref, error] { return t.users(namesOf + network) }
 

@@ -165,6 +165,29 @@ func TestUsers(t *testing.T) {
 	expect("lh-apps2", moved.Ref(), other.Ref())
 }
 
+// TestSharedNames: each name once, whatever many records use it, and none of another thing whose name begins alike.
+func TestSharedNames(t *testing.T) {
+	s := newStore(t)
+	for n, names := range [][]string{
+		{"br0", "uplink/br0/10"}, {"br0", "uplink/br0/10", "uplink/br0/100-110"}, {"uplink/br0/1", "uplink/br01/7"}, {"uplink/br0/10", "uplink/a/1"},
+	} {
+		r := testRecord(n)
+		r.Shared = names
+		update(t, s, func(tx *Tx) error { return tx.Put(r) })
+	}
+	for prefix, want := range map[string][]string{
+		"uplink/br0/": {"uplink/br0/1", "uplink/br0/10", "uplink/br0/100-110"}, "uplink/br01/": {"uplink/br01/7"}, "uplink/b/": nil,
+	} {
+		view(t, s, func(tx *Tx) error {
+			got, err := tx.SharedNames(prefix)
+			if d := diff(want, got); d != "" {
+				t.Errorf("names that begin with %s (-want +got):\n%s", prefix, d)
+			}
+			return err
+		})
+	}
+}
+
 func TestInterfaceHolder(t *testing.T) {
 	s := newStore(t)
 	fill(t, s, 2)

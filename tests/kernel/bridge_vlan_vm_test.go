@@ -331,12 +331,12 @@ func TestVLANsRepaired(t *testing.T) {
 			t.Fatalf("%v: %s", err, out)
 		}
 	})
-	drift := func(name string, want plan.PortVLANs, more bool) []string {
+	drift := func(name string, want plan.PortVLANs, only bool) []string {
 		has, _, err := n.host.PortVLANs(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return kernel.VLANDrift(name, has, want, more)
+		return kernel.VLANDrift(name, has, want, only)
 	}
 	want := []string{
 		"port " + port.Name + " has lost VLAN 20 without a tag", "port " + port.Name + " has VLAN 77 without a tag, which nobody gave it",
@@ -349,7 +349,7 @@ func TestVLANsRepaired(t *testing.T) {
 	if diff := cmp.Diff(want, drift(nettest.Parent, wire(vlans(10, 12)).Port(), false)); diff != "" {
 		t.Errorf("drift of an uplink (-want +got):\n%s", diff)
 	}
-	if err := errors.Join(n.host.FilterVLANs("lh-apps"), n.host.RepairPort(port)); err != nil {
+	if err := errors.Join(n.host.RepairBridge(vlanBridge()), n.host.RepairPort(port)); err != nil {
 		t.Fatal(err)
 	}
 	run(t, k, wire(vlans(10, 12)))
