@@ -304,7 +304,8 @@ func (s *Setup) checkPort(v plan.AddVeth) ([]Drift, error) {
 		return []Drift{{What: fmt.Sprintf("the host's end %s is gone", v.Name)}}, nil
 	}
 	var drift []Drift
-	if bridge, ok, err := s.Host.Link(v.Bridge); err != nil || !ok || port.Master != bridge.Index {
+	bridge, ok, err := s.Host.Link(v.Bridge)
+	if err != nil || !ok || port.Master != bridge.Index {
 		return append(drift, Drift{What: fmt.Sprintf("the host's end %s is no port of %s", v.Name, v.Bridge)}), err
 	}
 	if !port.Up {

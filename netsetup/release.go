@@ -191,7 +191,10 @@ func (s *Setup) undoByRecord(ctx context.Context, all []*undoing) error {
 			continue
 		}
 		for _, step := range unmarked(u.rec.Steps) {
-			part, some := step, false
+			var (
+				part plan.Step
+				some bool
+			)
 			if up, ok := step.(plan.ReleaseUplink); ok {
 				part, some = idleVLANs(up, slices.Collect(maps.Keys(users)), idle)
 			} else {

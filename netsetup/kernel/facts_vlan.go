@@ -49,11 +49,8 @@ func (h *Host) named(name string, tags []policy.Tag) (plan.Link, bool, error) {
 		return h.tagged(s, tags)
 	}
 	base, ids := policy.SplitVLAN(name)
-	for n := len(ids) - 1; n >= 0; n-- {
-		below := base
-		for _, id := range ids[:n] {
-			below += "." + itoa(id)
-		}
+	for n := range slices.Backward(ids) {
+		below := policy.Wire(base, policy.Tags(ids[:n], 0))
 		b, there, err := h.conn.link(by{name: below})
 		if err != nil {
 			return plan.Link{}, false, err

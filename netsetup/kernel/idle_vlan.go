@@ -115,8 +115,7 @@ func (h *Host) parentsIn(paths []string, parents map[int]bool) error {
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 			continue
 		}
-		var own *HostNamespaceError
-		if errors.As(err, &own) {
+		if _, own := errors.AsType[*HostNamespaceError](err); own {
 			return nil
 		}
 		if err != nil {

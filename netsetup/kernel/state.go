@@ -151,8 +151,8 @@ func (c *conn) links(filters ...nl.NetlinkRequestData) ([]State, error) {
 
 // linksOfKind lists the links of a kind. The kernel's filter lets all links through as long as it does not know the kind, its
 // module not being loaded (net/core/rtnetlink.c, linkinfo_to_kind_ops).
-func (c *conn) linksOfKind(kind string, filters ...nl.NetlinkRequestData) ([]State, error) {
-	list, err := c.links(append(filters, nest(unix.IFLA_LINKINFO, text(unix.IFLA_INFO_KIND, kind)))...)
+func (c *conn) linksOfKind(kind string) ([]State, error) {
+	list, err := c.links(nest(unix.IFLA_LINKINFO, text(unix.IFLA_INFO_KIND, kind)))
 	return slices.DeleteFunc(list, func(s State) bool { return s.Kind != kind }), err
 }
 

@@ -46,7 +46,7 @@ func (h *Host) ensureVLAN(ctx context.Context, s plan.EnsureVLAN) error {
 	parts := append(vlanParts(s.Name, parent.Index, s.Tag), number(unix.IFLA_GROUP, plan.Group))
 	var v State
 	err = while(ctx, isHidden, func() error {
-		err := h.conn.change(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, parts...)
+		err = h.conn.change(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, parts...)
 		if err != nil && !errors.Is(err, unix.EEXIST) {
 			return vlanFailed(err, op, parent)
 		}
@@ -204,7 +204,7 @@ func (k *Kernel) addVLAN(ctx context.Context, s plan.AddVLAN) error {
 	parts := append(vlanParts(s.Name, parent.Index, s.Tag), number(unix.IFLA_NET_NS_FD, ns.file.fd))
 	parts = append(parts, linkParts(s.Name, s.MAC, s.MTU)[1:]...)
 	err = while(ctx, isHidden, func() error {
-		err := k.host.conn.change(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, parts...)
+		err = k.host.conn.change(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, parts...)
 		switch {
 		case errors.Is(err, unix.EEXIST):
 			return k.vlanExists(err, op, s, ns, parent)

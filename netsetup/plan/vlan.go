@@ -25,7 +25,7 @@ func SubNames(l Link, tag policy.Tag) (usual, other string) {
 	if base == "" {
 		base = l.Name
 	}
-	write := func(s string) { _, _ = sum.Write([]byte(s)) } //nolint:errcheck // it never fails
+	write := func(s string) { _, _ = sum.Write([]byte(s)) }
 	write(base)
 	for _, t := range append(slices.Clone(l.Tags), tag) {
 		write("/" + t.Protocol.String() + "/" + strconv.Itoa(t.ID))

@@ -78,7 +78,7 @@ func members(list []policy.VLANRange) map[int]bool {
 func ranges(t *testing.T, text string) []policy.VLANRange {
 	t.Helper()
 	var list []policy.VLANRange
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		from, to, two := strings.Cut(word, "-")
 		if !two {
 			to = from

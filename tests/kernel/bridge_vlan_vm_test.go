@@ -188,7 +188,8 @@ func TestTags(t *testing.T) {
 			[]tags{{q(20)}, {q(20)}, {q(20)}, nil, nil, nil, nil, {q(20), q(10)}, {q(20), q(10)}, nil, nil, {q(20), ad(10)}, {q(20), ad(20), q(10)}},
 		},
 		{
-			"trunk", trunk(vlans(10, 10), vlans(20, 22)), tags{q(20)},
+			"trunk", trunk(vlans(10, 10), vlans(20, 22)),
+			tags{q(20)},
 			[]tags{{}, {q(20)}, {q(10)}, {q(0)}, {q(1)}, {q(30)}, {q(23)}, {q(10), q(30)}, {q(0), q(30)}, {q(30), q(10)}, {ad(10)}},
 			[]tags{nil, {q(20)}, {q(10)}, nil, nil, nil, nil, {q(10), q(30)}, nil, nil, nil},
 		},
