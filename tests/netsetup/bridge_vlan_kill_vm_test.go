@@ -1,0 +1,52 @@
+//go:build linux && (amd64 || arm64)
+
+package netsetup_test
+
+import (
+	"fmt"
+	"testing"
+)
+
+// TestVLANCrash lets each step of an attach to a bridge with an uplink fail, see [TestCrashMatrix].
+func TestVLANCrash(t *testing.T) {
+	w := newFloors(t, floors)
+	c := w.withLink(t)
+	p, err := w.setup.Plan(t.Context(), c.container(t, "network=twenty,route=10.62.0.0/16 via 10.89.0.1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.crash(t, c, p, true)
+}
+
+// TestVLANKilled kills createRuntime and poststop at each deed. A container of another VLAN stays, and keeps what it needs.
+func TestVLANKilled(t *testing.T) {
+	wish := []string{"network=twenty"}
+	w := newFloors(t, floors)
+	for _, yes := range []bool{false, true} {
+		t.Run(fmt.Sprintf("hook, container stopped %t", yes), func(t *testing.T) { w.killHook(t, wish, yes, false) })
+		t.Run(fmt.Sprintf("poststop, namespace kept %t", yes), func(t *testing.T) { w.killPoststop(t, wish, yes) })
+	}
+}
+
+// TestVLANKilledBeside kills createRuntime at each deed while a container of another VLAN is there: gc takes from the uplink
+// what was begun, and nothing else.
+func TestVLANKilledBeside(t *testing.T) {
+	w := newFloors(t, floors)
+	stays := w.plainBox(t, "stays")
+	stays.attach(t, "network=ten,ip=10.10.0.200")
+	kills(t, func(t *testing.T, at int) (output, []string) {
+		c := w.plainBox(t, "c")
+		o, deeds := w.traced(t, orders{Kill: at}, c.state(t, "creating", "network=twenty"), "hook", "createRuntime")
+		c.ended(t)
+		w.must(t, "", "gc")
+		w.listed(t, 1)
+		w.carries(t, "p0", "10")
+		w.must(t, "", "check")
+		c.End()
+		return o, deeds
+	})
+	if err := w.release(t.Context(), "stays"); err != nil {
+		t.Error(err)
+	}
+	w.empty(t)
+}
