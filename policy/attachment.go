@@ -20,13 +20,13 @@ func (a Attachment) gateway(family func(netip.Addr) bool) bool {
 		if a.Network.Routed() {
 			return family(s.Prefix.Addr())
 		}
-		return s.Gateway.IsValid() && family(s.Gateway) && !a.HasGateway(s.Gateway)
+		return s.Gateway.IsValid() && family(s.Gateway) && !a.owns(s.Gateway)
 	})
 }
 
-// HasGateway says whether the container itself has an address that the network has for a gateway, as a router does. There
-// is no default route to it then.
-func (a Attachment) HasGateway(addr netip.Addr) bool {
+// owns says whether the container has asked for an address itself. One that has its network's gateway is the router, and
+// has no default route to it.
+func (a Attachment) owns(addr netip.Addr) bool {
 	return slices.ContainsFunc(a.IPs, func(p netip.Prefix) bool { return p.Addr() == addr })
 }
 

@@ -152,7 +152,7 @@ func (a Attachment) reachable(family func(netip.Addr) bool) netip.Addr {
 		}
 	}
 	for _, addr := range gateways {
-		if addr.IsValid() && !a.HasGateway(addr) && family(addr) && !addr.IsLinkLocalUnicast() {
+		if addr.IsValid() && !a.owns(addr) && family(addr) && !addr.IsLinkLocalUnicast() {
 			return addr
 		}
 	}

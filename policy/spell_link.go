@@ -214,6 +214,10 @@ func (p *Policy) leavesAlone(k asked, n *Network) error {
 		if why := n.clash(o); why != "" {
 			return k.deny("name another link", "it %s, and network %s %s: %s", n.claim(), name, o.claim(), why)
 		}
+		if base, _ := n.on(); n.Driver != Bridge && o.Driver == Bridge && o.Bridge == base {
+			// Beside the ports, neither its rules nor its VLANs would hold.
+			return k.deny("write driver=bridge,bridge="+base, "%s is the bridge of network %s", base, name)
+		}
 		if n.Driver != Bridge {
 			continue
 		}
