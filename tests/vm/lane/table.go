@@ -44,6 +44,7 @@ func modules() []string {
 
 // choice is which of a folder's tests are run on which kernels.
 type choice struct {
+	folder  string
 	kernels []string
 	// names is what a test's name matches; empty is all.
 	names string
@@ -51,21 +52,25 @@ type choice struct {
 
 // ordinary are the folders below tests/ whose other tests are run in guests too. They also run on the host, and far
 // faster: here they show what is different on another kernel, above all on the oldest one.
-func ordinary() map[string]choice {
-	return map[string]choice{
-		"kernel":   {kernels: []string{vm.Oldest}},
-		"firewall": {kernels: []string{vm.Oldest}},
-		"store":    {kernels: vm.Kernels()},
-		"e2e":      {kernels: vm.Kernels(), names: `^TestRuntime$|^TestPodman$`},
+func ordinary() []choice {
+	return []choice{
+		{folder: "kernel", kernels: []string{vm.Oldest}},
+		{folder: "firewall", kernels: []string{vm.Oldest}},
+		{folder: "store", kernels: vm.Kernels()},
+		{folder: "e2e", kernels: vm.Kernels(), names: `^TestRuntime$`},
+		// It takes a minute and a half of the processor's.
+		{folder: "e2e", kernels: []string{vm.Newest}, names: `^TestPodman$`},
 	}
 }
 
-// has says whether a test is one of the ordinary ones of a folder.
-func (c choice) has(name, kernel string) bool {
-	if _, leave := unfit()[name]; leave || !slices.Contains(c.kernels, kernel) {
+// chosen says whether an ordinary test is run.
+func (s *suite) chosen(name string) bool {
+	if _, leave := unfit()[name]; leave {
 		return false
 	}
-	return regexp.MustCompile(c.names).MatchString(name)
+	return slices.ContainsFunc(ordinary(), func(c choice) bool {
+		return c.folder == s.folder && slices.Contains(c.kernels, s.kernel) && regexp.MustCompile(c.names).MatchString(name)
+	})
 }
 
 // unfit are tests that are not run in guests unless they are asked for by name, with the reason.
@@ -126,7 +131,7 @@ func (l *lane) choose(s *suite, files []string) error {
 		}
 		meant := strings.HasSuffix(file, meantSuffix)
 		for _, name := range names {
-			run := meant || ordinary()[s.folder].has(name, s.kernel)
+			run := meant || s.chosen(name)
 			if l.only != nil {
 				run = l.only.MatchString(name) && s.needsGuest()
 			}
