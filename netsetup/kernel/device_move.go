@@ -18,14 +18,13 @@ import (
 )
 
 // A device that is moved loses what belongs to its namespace and keeps the rest, see [plan.Device]. It is known by names that
-// nobody else gives: from the move on by one made from the record's id, later by the alias that comes with the name that the
-// container asked for. A return gives it the alias again, so that one who was killed can be followed, and takes it away with the
-// last message.
+// nobody else gives, and by an alias, both made from the record's id: from the move on by both, later by the alias alone. A return
+// gives it the alias again, so that one who was killed can be followed, and takes it away with the last message.
 //
-//	host             container                                            host
-//	eth5 ──move──► lhabcdefghija ──SetLink──► eth0, "lanhook …" ──fetch──► lhabcdefghija ───┬──restore──► eth5, "lanhook …" ──► eth5
-//	                        └──────── the namespace ends ────────────────► eth0, or devN ───┘
-//	                                                                       where the host has an eth0
+//	host             container                              host
+//	eth5 ──move──► lhabcdefghija ──SetLink──► eth0 ──fetch──► lhabcdefghija ──┬──restore──► eth5 with the alias ──► eth5
+//	                        └──── the namespace ends ───────► eth0, or devN ──┘
+//	                                                          where the host has an eth0
 
 // AlteredError says that a device is back on the host, but not in all as it was.
 type AlteredError struct {
@@ -58,8 +57,8 @@ func (k *Kernel) moveLink(_ context.Context, s plan.MoveLink) error {
 	}
 	// The kernel takes the device down, and the name only where the container has one like its own already; as the message
 	// tells it by index, it gives it the name in any case afterwards (net/core/rtnetlink.c, do_setlink).
-	err = k.host.conn.change(unix.RTM_SETLINK, 0,
-		indexMessage(l.Index), text(unix.IFLA_IFNAME, s.Name), number(unix.IFLA_NET_NS_FD, ns.file.fd))
+	err = k.host.conn.change(unix.RTM_SETLINK, 0, indexMessage(l.Index), text(unix.IFLA_IFNAME, s.Name),
+		nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(s.Alias)), number(unix.IFLA_NET_NS_FD, ns.file.fd))
 	if err != nil {
 		return moveFailed(err, l)
 	}
@@ -186,8 +185,17 @@ func (k *Kernel) fetch(s plan.ReturnLink) (looked bool, err error) {
 	if err = ns.conn.dropNames(l, s.Device); err != nil {
 		return true, err
 	}
-	err = ns.conn.change(unix.RTM_SETLINK, 0,
-		indexMessage(l.Index), text(unix.IFLA_IFNAME, s.Name), number(unix.IFLA_NET_NS_FD, k.host.home.file.fd))
+	move := func() error {
+		return ns.conn.change(unix.RTM_SETLINK, 0,
+			indexMessage(l.Index), text(unix.IFLA_IFNAME, s.Name), number(unix.IFLA_NET_NS_FD, k.host.home.file.fd))
+	}
+	if err = move(); errors.Is(err, unix.EEXIST) {
+		// Another link of the host has one of the alternative names by now. Those that are free it gets again later.
+		l.AltNames = slices.DeleteFunc(l.AltNames, func(name string) bool { return !slices.Contains(s.Device.AltNames, name) })
+		if err = ns.conn.dropNames(l, plan.Device{Name: s.Device.Name}); err == nil {
+			err = move()
+		}
+	}
 	return true, failed(err, "move device %s back to the host", s.Device.Name)
 }
 

@@ -94,7 +94,7 @@ func isPCI(s string) bool {
 
 // moveOf moves the device that facts have found.
 func moveOf(l link) MoveLink {
-	s := MoveLink{Name: l.own, Device: l.device.Device, MAC: l.choice.MAC}
+	s := MoveLink{Name: l.own, Alias: alias(l.record, l.Network.Name), Device: l.device.Device, MAC: l.choice.MAC}
 	if l.mtu != s.Device.MTU {
 		s.MTU = l.mtu
 	}

@@ -85,6 +85,7 @@ func (s *AddVLAN) fields(c *Codec) {
 
 func (s *MoveLink) fields(c *Codec) {
 	c.Text(&s.Name)
+	c.Text(&s.Alias)
 	c.device(&s.Device)
 	c.Int(&s.Index)
 	c.MAC(&s.MAC)

@@ -48,7 +48,9 @@ type (
 	// MoveLink moves a device of the host into the container, down, named Name there. What the host had of it goes back with
 	// it, see [ReturnLink].
 	MoveLink struct {
-		Name   string
+		Name string
+		// Alias is the link's from then on.
+		Alias  string
 		Device Device
 		// Index is the link's in the container, known once it is there.
 		Index int

@@ -32,9 +32,9 @@ func Undo(steps Steps) Steps {
 		case AddVLAN:
 			links = append(links, delOf(steps, DelLink{Name: s.Name, Index: s.Index, Kind: "vlan", MAC: s.MAC}))
 		case MoveLink:
-			back := ReturnLink{Name: s.Name, Index: s.Index, Device: s.Device}
+			back := ReturnLink{Name: s.Name, Alias: s.Alias, Index: s.Index, Device: s.Device}
 			if set, ok := linkOf(steps, s.Name); ok {
-				back.IfName, back.Alias = set.Name, set.Alias
+				back.IfName = set.Name
 			}
 			links = append(links, back)
 		case AddRouteRule:

@@ -170,7 +170,7 @@ func testLinks(id string, mac plan.MAC, addr netip.Addr) plan.Steps {
 		plan.AddIPVLAN{Name: "li" + id, Parent: "ens192.100", Mode: policy.ModeL3S, Flag: policy.FlagVEPA, Index: 7, MTU: 1400},
 		plan.AddVLAN{Name: "ln" + id, Parent: "ens192.100", ParentIndex: 9, Tag: inner, Index: 8, MAC: mac, MTU: 1400},
 		plan.MoveLink{
-			Name: "ld" + id, Index: 9, MAC: mac, MTU: 1400,
+			Name: "ld" + id, Alias: "lanhook " + id, Index: 9, MAC: mac, MTU: 1400,
 			Device: plan.Device{
 				Name: "ens224", Index: 3, MAC: mac, Permanent: mac, Path: "/sys/devices/pci0000:00/0000:00:03.0", MTU: 1500, Up: true,
 				Addresses: []plan.DeviceAddress{{
