@@ -119,9 +119,9 @@ func (h *Host) macvlanInvalid(e *Error, s plan.AddMacvlan) error {
 	return e
 }
 
-// A macvlan's MAC address, and an ipvlan's IP addresses, are taken until the link is gone. When a container is started again at once, the kernel may still
-// be at the links of its old namespace: it destroys namespaces one after the other in the background, some tens of
-// milliseconds each. Nothing tells when it is done, so it is asked again with growing waits.
+// A macvlan's MAC address, and an ipvlan's IP addresses, are taken until the link is gone. When a container is started
+// again at once, the kernel may still be at the links of its old namespace: it destroys namespaces one after the other in
+// the background, some tens of milliseconds each. Nothing tells when it is done, so it is asked again with growing waits.
 const (
 	firstWait = 2 * time.Millisecond
 	mostWait  = 50 * time.Millisecond

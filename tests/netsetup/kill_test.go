@@ -83,8 +83,8 @@ func TestHookKilled(t *testing.T) {
 	}
 }
 
-// killHook does that for one wish; fresh begins without a state each time.
-func (w *world) killHook(t *testing.T, wish []string, stopped, fresh bool) {
+// killHook does that for one wish, at the deeds of some kinds, or of all; fresh begins without a state each time.
+func (w *world) killHook(t *testing.T, wish []string, stopped, fresh bool, kinds ...string) {
 	t.Helper()
 	kills(t, func(t *testing.T, at int) (output, []string) {
 		if fresh {
@@ -92,7 +92,7 @@ func (w *world) killHook(t *testing.T, wish []string, stopped, fresh bool) {
 		}
 		c := w.withLink(t)
 		before := c.Snapshot(t)
-		o, deeds := w.traced(t, orders{Kill: at}, c.state(t, "creating", wish...), "hook", "createRuntime")
+		o, deeds := w.traced(t, orders{Kill: at, Kinds: kinds}, c.state(t, "creating", wish...), "hook", "createRuntime")
 		if stopped {
 			c.ended(t)
 		}
@@ -130,7 +130,7 @@ func TestPoststopKilled(t *testing.T) {
 	}
 }
 
-func (w *world) killPoststop(t *testing.T, wish []string, kept bool) {
+func (w *world) killPoststop(t *testing.T, wish []string, kept bool, kinds ...string) {
 	t.Helper()
 	kills(t, func(t *testing.T, at int) (output, []string) {
 		c := w.plainBox(t, "c")
@@ -138,7 +138,7 @@ func (w *world) killPoststop(t *testing.T, wish []string, kept bool) {
 		w.must(t, c.state(t, "creating", wish...), "hook", "createRuntime")
 		if !kept {
 			c.ended(t)
-			o, deeds := w.traced(t, orders{Kill: at}, c.state(t, "stopped"), "hook", "poststop")
+			o, deeds := w.traced(t, orders{Kill: at, Kinds: kinds}, c.state(t, "stopped"), "hook", "poststop")
 			w.must(t, "", "gc")
 			w.listed(t, 0)
 			w.empty(t)
@@ -147,7 +147,7 @@ func (w *world) killPoststop(t *testing.T, wish []string, kept bool) {
 		other, end := join(t, c.Space)
 		defer end()
 		c.End()
-		o, deeds := w.traced(t, orders{Kill: at}, c.state(t, "stopped"), "hook", "poststop")
+		o, deeds := w.traced(t, orders{Kill: at, Kinds: kinds}, c.state(t, "stopped"), "hook", "poststop")
 		w.must(t, c.state(t, "stopped"), "hook", "poststop")
 		w.must(t, "", "gc") // the bridge, when the kill came between its record and it
 		same(t, before, other)
