@@ -26,14 +26,17 @@ func TestSeveralNetworks(t *testing.T) {
 			c.attach(t, "network="+order[0], "network.eth1="+order[1])
 			onLAN := []string{" macvlan bridge", "  10.77.0.9/24", "  fd77::9/64"}
 			onApps := []string{" veth", "  172.30.0.9/24", "  fd30::9/64"}
+			// The second one's default routes come behind the first one's.
 			gateways := []string{"  0.0.0.0/0 via 10.77.0.1", "  ::/0 via fd77::1 metric 1024"}
+			behind := []string{"  0.0.0.0/0 via 172.30.0.1 metric 2048", "  ::/0 via fd30::1 metric 2048"}
 			first, second := onLAN, onApps
 			if strings.HasPrefix(order[0], "apps") {
 				gateways = []string{"  0.0.0.0/0 via 172.30.0.1", "  ::/0 via fd30::1 metric 1024"}
+				behind = []string{"  0.0.0.0/0 via 10.77.0.1 metric 2048", "  ::/0 via fd77::1 metric 2048"}
 				first, second = onApps, onLAN
 			}
 			first[0], second[0] = "eth0"+first[0], "eth1"+second[0]
-			c.has(t, slices.Concat(first, gateways, second)...)
+			c.has(t, slices.Concat(first, gateways, second, behind)...)
 			c.reachesNeighbour(t)
 			c.Ping(t, addr("172.30.0.1"))
 			w.done(t, c)
@@ -44,7 +47,7 @@ func TestSeveralNetworks(t *testing.T) {
 		c := w.box(t, "c")
 		c.attach(t, "network=lan,ip=10.77.0.9", "network.eth1=apps,ip=172.30.0.9,ip=fd30::9")
 		c.has(t, "eth0 macvlan bridge", "  10.77.0.9/24", "  0.0.0.0/0 via 10.77.0.1",
-			"eth1 veth", "  172.30.0.9/24", "  fd30::9/64", "  ::/0 via fd30::1 metric 1024")
+			"eth1 veth", "  172.30.0.9/24", "  fd30::9/64", "  0.0.0.0/0 via 172.30.0.1 metric 2048", "  ::/0 via fd30::1 metric 1024")
 		w.done(t, c)
 	})
 	t.Run("BR-21 two networks of one parent, and of one bridge", func(t *testing.T) {
