@@ -60,6 +60,8 @@ func TestIPVLANModes(t *testing.T) {
 					want := kernel.State{
 						Name: "eth0", Kind: "ipvlan", MAC: p.MAC, MTU: p.MTU, Up: true, Alias: "lanhook test", Mode: mode, Flag: flag,
 						TxQueueLen: 1000, Parent: p.Index, Elsewhere: true, BondMode: -1,
+						// An ipvlan takes its parent's for its own (drivers/net/ipvlan of Linux).
+						Permanent: p.MAC,
 						Addresses: []netip.Prefix{prefix("10.77.0." + last + "/24"), prefix("fd77::" + last + "/64")},
 						Routes: []request.Route{
 							{Dst: prefix("0.0.0.0/0"), Table: 254, Scope: 253}, {Dst: prefix("::/0"), Metric: 7, Table: 254},
