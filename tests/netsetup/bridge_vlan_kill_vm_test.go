@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestVLANCrash lets each step of an attach to a bridge with an uplink fail, see [TestCrashMatrix].
-func TestVLANCrash(t *testing.T) {
+// TestBridgeVLANCrash lets each step of an attach to a bridge with an uplink fail, see [TestCrashMatrix].
+func TestBridgeVLANCrash(t *testing.T) {
 	w := newFloors(t, floors)
 	c := w.withLink(t)
 	p, err := w.setup.Plan(t.Context(), c.container(t, "network=twenty,route=10.62.0.0/16 via 10.89.0.1"))
@@ -18,8 +18,8 @@ func TestVLANCrash(t *testing.T) {
 	w.crash(t, c, p, true)
 }
 
-// TestVLANKilled kills createRuntime and poststop at each deed. A container of another VLAN stays, and keeps what it needs.
-func TestVLANKilled(t *testing.T) {
+// TestBridgeVLANKilled kills createRuntime and poststop at each deed. A container of another VLAN stays, and keeps what it needs.
+func TestBridgeVLANKilled(t *testing.T) {
 	wish := []string{"network=twenty"}
 	w := newFloors(t, floors)
 	for _, yes := range []bool{false, true} {
@@ -28,9 +28,9 @@ func TestVLANKilled(t *testing.T) {
 	}
 }
 
-// TestVLANKilledBeside kills createRuntime at each deed while a container of another VLAN is there: gc takes from the uplink
+// TestBridgeVLANKilledBeside kills createRuntime at each deed while a container of another VLAN is there: gc takes from the uplink
 // what was begun, and nothing else.
-func TestVLANKilledBeside(t *testing.T) {
+func TestBridgeVLANKilledBeside(t *testing.T) {
 	w := newFloors(t, floors)
 	stays := w.plainBox(t, "stays")
 	stays.attach(t, "network=ten,ip=10.10.0.200")
