@@ -45,7 +45,7 @@ func TestVLANDriver(t *testing.T) {
 			w := newVLAN(t, network)
 			change(t, w.Host, nettest.Parent, func(l netlink.Link) error { return netlink.LinkSetMTU(l, max(1200, test.mtu)) })
 			w.Host.Remember(t)
-			w.inVLAN(t, 50, test.tags...)
+			w.inVLAN(t, test.tags...)
 			c := w.box(t, "c")
 			wish := "network=own,ip=10.50.0.9" + test.wish
 			i := c.attach(t, wish).Interfaces[0]
@@ -241,7 +241,7 @@ func TestVLANCollectLeaves(t *testing.T) {
 // TestVLANDrift finds what is not as the record says, and puts right what can be.
 func TestVLANDrift(t *testing.T) {
 	w := newVLAN(t, vlanOf("tagged", "macvlan", `"p0"`, 50, "vlan = 60")+vlanOf("own", "vlan", `"p0"`, 51, "vlan = 61"))
-	w.inVLAN(t, 50, 60)
+	w.inVLAN(t, 60)
 	c := w.box(t, "c")
 	c.attach(t, "network=tagged")
 	drift := func(want string, repair bool) {
@@ -261,7 +261,7 @@ func TestVLANDrift(t *testing.T) {
 		t.Errorf("repaired %+v (%v)", r, err)
 	}
 	w.subInterface(t, "p0.60")
-	c.reachesIn(t, 50)
+	c.reachesIn(t)
 	if found, err := w.check(t, w.records(t)[0]); err != nil || len(found) > 0 {
 		t.Errorf("check found %+v (%v)", found, err)
 	}

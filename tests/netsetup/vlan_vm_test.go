@@ -65,8 +65,8 @@ func addVLAN(t *testing.T, s *nettest.Space, parent, name string, id int, outer 
 	})
 }
 
-// inVLAN gives the neighbour the first addresses of a number's subnets in a VLAN of the wire, or in one within another.
-func (w *world) inVLAN(t *testing.T, number int, ids ...int) {
+// inVLAN gives the neighbour the first addresses of the networks' subnets in a VLAN of the wire, or in one within another.
+func (w *world) inVLAN(t *testing.T, ids ...int) {
 	t.Helper()
 	lower := nettest.PeerName
 	for i, id := range ids {
@@ -75,16 +75,16 @@ func (w *world) inVLAN(t *testing.T, number int, ids ...int) {
 		lower = name
 	}
 	w.Neighbour.Do(t, func() {
-		nettest.AddAddress(t, lower, netip.MustParsePrefix(fmt.Sprintf("10.%d.0.1/24", number)))
-		nettest.AddAddress(t, lower, netip.MustParsePrefix(fmt.Sprintf("fd%d::1/64", number)))
+		nettest.AddAddress(t, lower, netip.MustParsePrefix("10.50.0.1/24"))
+		nettest.AddAddress(t, lower, netip.MustParsePrefix("fd50::1/64"))
 	})
 }
 
-// reachesIn sends a packet of each family to the neighbour's addresses of a number.
-func (b *box) reachesIn(t *testing.T, number int) {
+// reachesIn sends a packet of each family to the neighbour's addresses.
+func (b *box) reachesIn(t *testing.T) {
 	t.Helper()
-	b.Ping(t, addr(fmt.Sprintf("10.%d.0.1", number)))
-	b.Ping(t, addr(fmt.Sprintf("fd%d::1", number)))
+	b.Ping(t, addr("10.50.0.1"))
+	b.Ping(t, addr("fd50::1"))
 }
 
 // subInterface fails the test unless the host has a sub-interface of lanhook's of this name: up, and without an address.
@@ -120,7 +120,7 @@ func TestVLANLife(t *testing.T) {
 		for _, driver := range []string{"macvlan", "ipvlan"} {
 			t.Run(name+" "+driver, func(t *testing.T) {
 				w := newVLAN(t, vlanOf("tagged", driver, test.parent, 50, test.keys))
-				w.inVLAN(t, 50, test.tags...)
+				w.inVLAN(t, test.tags...)
 				last := test.subs[len(test.subs)-1]
 				if uplink, there, err := w.setup.Uplink(t.Context(), w.setup.Policy.Networks["tagged"]); uplink != last || there || err != nil {
 					t.Errorf("before the first container the uplink is %s, there %t (%v)", uplink, there, err)
@@ -136,7 +136,7 @@ func TestVLANLife(t *testing.T) {
 				if uplink, there, err := w.setup.Uplink(t.Context(), w.setup.Policy.Networks["tagged"]); uplink != last || !there || err != nil {
 					t.Errorf("the uplink is %s, there %t (%v)", uplink, there, err)
 				}
-				c.reachesIn(t, 50)
+				c.reachesIn(t)
 				w.Neighbour.Ping(t, addr("10.50.0.9"))
 				w.Neighbour.Ping(t, addr("fd50::9"))
 				if again := c.attach(t, "network=tagged,ip=10.50.0.9,ip=fd50::9"); !again.Already {
@@ -179,12 +179,12 @@ func TestVLANOfTheAdministrator(t *testing.T) {
 			addVLAN(t, w.Host, nettest.Parent, sub, 20, false)
 			w.Host.Do(t, func() { nettest.AddAddress(t, sub, netip.MustParsePrefix("10.50.0.9/24")) })
 			w.Host.Remember(t)
-			w.inVLAN(t, 50, 20)
+			w.inVLAN(t, 20)
 			c, other := w.box(t, "c"), w.box(t, "other")
 			c.refused(t, "address 10.50.0.9 is this host's own", "network=tagged,ip=10.50.0.9")
 			c.attach(t, "network=tagged,ip=10.50.0.8")
 			other.attach(t, "network=named")
-			c.reachesIn(t, 50)
+			c.reachesIn(t)
 			if got := w.hostLink(t, sub); !got.Up || got.Group != 0 || got.Alias != "" || !slices.Contains(got.Addresses, netip.MustParsePrefix("10.50.0.9/24")) {
 				t.Errorf("it is %+v", got)
 			}
@@ -211,7 +211,7 @@ func TestVLANShared(t *testing.T) {
 	for name, makerFirst := range map[string]bool{"VL-04 maker leaves last": false, "maker leaves first": true} {
 		t.Run(name, func(t *testing.T) {
 			w := newVLAN(t, networks)
-			w.inVLAN(t, 50, 40)
+			w.inVLAN(t, 40)
 			maker, second := w.box(t, "maker"), w.box(t, "second")
 			maker.attach(t, "network=one")
 			index := w.hostLink(t, "p0.40").Index
@@ -267,7 +267,7 @@ func TestVLANAtOnce(t *testing.T) {
 	for _, n := range []int{2, 30} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			w := newVLAN(t, vlanOf("inner", "macvlan", `"p0"`, 50, "vlan = [100, 20]"))
-			w.inVLAN(t, 50, 100, 20)
+			w.inVLAN(t, 100, 20)
 			boxes := w.crowd(t, n)
 			wants := make([]netsetup.Container, n)
 			for i, b := range boxes {
@@ -317,7 +317,7 @@ func TestVLANNames(t *testing.T) {
 				w := newVLAN(t, network)
 				change(t, w.Host, nettest.Parent, func(l netlink.Link) error { return netlink.LinkSetName(l, parent) })
 				w.Host.Remember(t)
-				w.inVLAN(t, 50, 60)
+				w.inVLAN(t, 60)
 				c, other := w.box(t, "c"), w.box(t, "other")
 				sub := c.attach(t, "network=tagged").Interfaces[0].Uplink
 				if want := parent + ".60"; sub != want && (len(want) < 16 || !strings.HasPrefix(sub, "lhv")) {
@@ -327,7 +327,7 @@ func TestVLANNames(t *testing.T) {
 				if again := other.attach(t, "network=tagged").Interfaces[0].Uplink; again != sub {
 					t.Errorf("the second one's is %s", again)
 				}
-				c.reachesIn(t, 50)
+				c.reachesIn(t)
 				w.done(t, c, other)
 			})
 		}
