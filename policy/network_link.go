@@ -155,11 +155,38 @@ func (d *decoder) checkBridge(n *networkDraft, name string) {
 		d.fail(n.place("subnet"), "add vlan = NUMBER for the container's own addresses, or take the subnets out",
 			"%s: a port with trunk alone carries nothing without a tag, so an address of its interface reaches nobody", name)
 	}
+	d.checkGuarded(n, name)
 	if !n.has("bridge") {
 		n.Bridge = "lh-" + n.Name
 		if len(n.Bridge) > maxIfName && validNetworkName(n.Name) {
 			d.fail(n.named, "name the bridge with bridge = \"…\"",
 				"%s: its bridge would be called %s, which has %d bytes, and %d are the most", name, n.Bridge, len(n.Bridge), maxIfName)
 		}
+	}
+}
+
+// checkGuarded refuses what the kernel lets through that the policy means to keep apart.
+func (d *decoder) checkGuarded(n *networkDraft, name string) {
+	one := func(r VLANRange) bool { return r.From <= 1 && 1 <= r.To }
+	switch {
+	case n.DefaultVLAN && slices.ContainsFunc(n.Trunk, one):
+		d.fail(n.place("trunk"), "take one of the two out", "%s: trunk has VLAN 1, which default-vlan gives without a tag", name)
+	case n.SpoofCheck && len(n.Trunk) > 0:
+		d.fail(n.place("spoof-check"), "take it out, or make a network with vlan = NUMBER for each VLAN that a container needs",
+			"%s: spoof-check does not go with trunk: which addresses a container has behind its tags is not known", name)
+	case n.DefaultVLAN && n.HasUplink() && !n.SpoofCheck:
+		// The uplink takes the outer of two tags off, and the next switch goes by the inner one.
+		d.fail(n.place("default-vlan"), "add spoof-check = true, which lets no frame with a tag pass, or take the key out",
+			"%s: default-vlan on an uplink lets a container reach every VLAN of the wire, by a second tag behind that of VLAN 1", name)
+	}
+	switch {
+	case n.VRF == "":
+	case n.Firewall && !n.OnLAN():
+		// What is forwarded has the VRF for the link that it came by (Documentation/networking/vrf.rst).
+		d.fail(n.place("vrf"), "add firewall = false: then the host's own rules say what passes",
+			"%s: vrf needs firewall = false: what containers send comes in by the VRF, where no rule sees their bridge", name)
+	case n.Internal:
+		d.fail(n.place("vrf"), "take one of the two out; without a gateway nothing goes in or out either",
+			"%s: vrf does not go with internal: the forwarding of the VRF counts, and not that of its bridge", name)
 	}
 }

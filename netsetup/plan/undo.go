@@ -20,7 +20,9 @@ func Undo(steps Steps) Steps {
 		case EnsureVLAN:
 			shared = append(shared, ReleaseVLAN(s))
 		case EnsureUplink:
-			shared = append(shared, ReleaseUplink{Bridge: s.Bridge, Link: s.Link, VLANs: s.Port().All()})
+			if vlans := s.Port().All(); len(vlans) > 0 {
+				shared = append(shared, ReleaseUplink{Bridge: s.Bridge, Link: s.Link, VLANs: vlans})
+			}
 		case ReservePorts:
 			shared = append(shared, ReleasePorts(s))
 		case AddVeth:

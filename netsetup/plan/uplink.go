@@ -42,7 +42,11 @@ func uplinks(f Facts, links []link) Steps {
 
 // uplinkVLANs are the VLANs that the uplink carries with a tag for a network's containers.
 func uplinkVLANs(n *policy.Network) []policy.VLANRange {
-	return PortVLANs{Access: n.Access, Trunk: n.Trunk}.All()
+	all := PortVLANs{Access: n.Access, Trunk: n.Trunk}.All()
+	if portVLANs(n).Default {
+		all = WithoutVLANs(all, []policy.VLANRange{oneVLAN(defaultVLAN)})
+	}
+	return all
 }
 
 // foreign says whether the link's bridge is there and not lanhook's.
