@@ -20,9 +20,7 @@ func Undo(steps Steps) Steps {
 		case EnsureVLAN:
 			shared = append(shared, ReleaseVLAN(s))
 		case EnsureUplink:
-			if vlans := s.Port().All(); len(vlans) > 0 {
-				shared = append(shared, ReleaseUplink{Bridge: s.Bridge, Link: s.Link, VLANs: vlans})
-			}
+			shared = append(shared, s.release()...)
 		case ReservePorts:
 			shared = append(shared, ReleasePorts(s))
 		case AddVeth:

@@ -62,5 +62,14 @@ func (v PortVLANs) All() []policy.VLANRange {
 	return UniteVLANs(all...)
 }
 
+// release takes the VLANs from the uplink, which goes with its bridge.
+func (s EnsureUplink) release() Steps {
+	vlans := s.Port().All()
+	if len(vlans) == 0 {
+		return nil
+	}
+	return Steps{ReleaseUplink{Bridge: s.Bridge, Link: s.Link, VLANs: vlans}}
+}
+
 // Port is the uplink as a port of its bridge.
 func (s EnsureUplink) Port() PortVLANs { return PortVLANs{Trunk: s.VLANs, Default: s.DefaultVLAN} }
