@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -99,7 +100,8 @@ func (l *lans) both(t *testing.T, options ...string) *box {
 	return b
 }
 
-// pair lays a wire between two namespaces, up at both ends.
+// pair lays a wire between two namespaces, up at both ends, and waits until the kernel has given these their link-local
+// addresses, which it does some time after.
 func pair(t *testing.T, a *nettest.Space, aName string, b *nettest.Space, bName string) {
 	t.Helper()
 	other := netlink.NsPid(b.PID)
@@ -112,6 +114,10 @@ func pair(t *testing.T, a *nettest.Space, aName string, b *nettest.Space, bName 
 	})
 	change(t, a, aName, netlink.LinkSetUp)
 	change(t, b, bName, netlink.LinkSetUp)
+	for name, s := range map[string]*nettest.Space{aName: a, bName: b} {
+		local := regexp.MustCompile(`(?m)^route fe80:\S+/128 via <nil> on ` + name + ` table 255 type 2 `)
+		nettest.Eventually(t, name+" has its own address", func() bool { return local.MatchString(s.Snapshot(t)) })
+	}
 }
 
 // addRoute adds a route as an administrator does.
