@@ -139,18 +139,18 @@ func (a *app) networkInspect(ctx context.Context, name string) error {
 
 // viewNetwork asks the kernel for the uplink and the store for the leases.
 func viewNetwork(ctx context.Context, s *netsetup.Setup, n *policy.Network) (networkView, error) {
-	uplink, present, err := s.Uplink(ctx, n)
+	uplink, err := s.Uplink(ctx, n)
 	if err != nil {
 		return networkView{}, err
 	}
 	v := networkView{
-		Name: n.Name, Driver: n.Driver.String(), Mode: n.Mode.String(), Flag: n.Flag.String(), Uplink: uplink,
-		Present: present, IPAM: n.IPAM.String(), Subnets: []subnetView{},
+		Name: n.Name, Driver: n.Driver.String(), Mode: n.Mode.String(), Flag: n.Flag.String(), Uplink: uplink.Name,
+		Present: uplink.Present, IPAM: n.IPAM.String(), Subnets: []subnetView{},
 	}
 	var held []netip.Addr
 	err = s.Store.View(ctx, func(tx *store.Tx) error {
 		held, v.Users = held[:0], []userView{}
-		for lease, err := range tx.Leases(n.Scope(uplink)) {
+		for lease, err := range tx.Leases(n.Scope(uplink.Wire)) {
 			if err != nil {
 				return err
 			}

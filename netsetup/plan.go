@@ -68,28 +68,37 @@ func (s *Setup) FreeName(path, engine string) (string, error) {
 	return "", fmt.Errorf("the container has %s0 to %s%d already; name the interface", stem, stem, maxFreeName-1)
 }
 
-// Uplink is the name of a network's parent or bridge, and whether the host has it: of a sub-interface that is made with its
-// first container, whether it is there now; of a VLAN that is moved into containers, whether the link is on which it is made.
-// A parent that is not named and not there has the words of the policy as its name.
-func (s *Setup) Uplink(ctx context.Context, n *policy.Network) (string, bool, error) {
+// Uplink is what a network hangs on.
+type Uplink struct {
+	// Name is that of the parent, bridge or device. A parent that is not named and not there has the words of the policy.
+	Name string
+	// Wire is what is sent on, see [policy.Network.Scope].
+	Wire string
+	// Present says whether the host has it: of a sub-interface that is made with its first container, whether it is there now;
+	// of a VLAN that is moved into containers, whether the link is on which it is made; of a device, whether it is there or
+	// a container has it.
+	Present bool
+}
+
+// Uplink looks for what a network hangs on.
+func (s *Setup) Uplink(ctx context.Context, n *policy.Network) (Uplink, error) {
 	const key = "eth0"
 	if n.Driver == policy.HostDevice {
-		return s.device(ctx, n)
+		name, present, err := s.device(ctx, n)
+		return Uplink{name, name, present}, err
 	}
 	a, q := policy.Attachment{IfName: key, Network: n}, kernel.Query{IfName: key}
 	addLinks(&q, n)
 	facts, err := s.Host.Facts(ctx, nil, []kernel.Query{q})
 	if err != nil {
-		return "", false, err
+		return Uplink{}, err
 	}
 	if link, ok := facts.Uplink[key]; ok {
-		return facts.UplinkName(a), link.Index != 0, nil
+		return Uplink{facts.UplinkName(a), facts.Wire(a), link.Index != 0}, nil
 	}
-	if n.Bridge != "" {
-		return n.Bridge, false, nil
+	name := n.Wire()
+	if n.Driver != policy.Bridge && n.Parent.Name == "" {
+		name = n.Parent.String()
 	}
-	if n.Parent.Name == "" {
-		return n.Parent.String(), false, nil
-	}
-	return policy.Wire(n.Parent.Name, n.VLAN), false, nil
+	return Uplink{name, n.Wire(), false}, nil
 }

@@ -67,8 +67,8 @@ func TestDevice(t *testing.T) {
 	}
 	for _, network := range []string{"card", "bymac"} {
 		other.refused(t, "is in use by interface eth0 of container c", "network="+network)
-		if name, present, err := w.setup.Uplink(t.Context(), w.setup.Policy.Networks[network]); name != "card0" || !present || err != nil {
-			t.Errorf("%s: uplink %s, present %t (%v)", network, name, present, err)
+		if up, err := w.setup.Uplink(t.Context(), w.setup.Policy.Networks[network]); up.Name != "card0" || !up.Present || err != nil {
+			t.Errorf("%s: uplink %s, present %t (%v)", network, up.Name, up.Present, err)
 		}
 	}
 	if checked, err := w.setup.Check(t.Context(), w.records(t)); err != nil || len(checked.Of[0]) > 0 {

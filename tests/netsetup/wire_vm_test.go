@@ -3,7 +3,10 @@
 package netsetup_test
 
 import (
+	"errors"
 	"testing"
+
+	"github.com/vishvananda/netlink"
 
 	"github.com/lanhook/lanhook/tests/nettest"
 )
@@ -92,4 +95,30 @@ func TestOneWire(t *testing.T) {
 		t.Errorf("VLAN 50 has %d leases, want address and MAC of one container", got)
 	}
 	w.done(t, b, c)
+}
+
+// TestOneWireOtherName counts the addresses of a VLAN whose sub-interface the administrator has called otherwise.
+func TestOneWireOtherName(t *testing.T) {
+	nettest.Need(t, nettest.VLAN)
+	w := newWorld(t, wires)
+	w.Host.Do(t, func() {
+		parent, err := netlink.LinkByName(nettest.Parent)
+		if err != nil {
+			t.Fatal(err)
+		}
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name, attrs.ParentIndex = "fifty", parent.Attrs().Index
+		sub := &netlink.Vlan{LinkAttrs: attrs, VlanId: 50, VlanProtocol: netlink.VLAN_PROTOCOL_8021Q}
+		if err = errors.Join(netlink.LinkAdd(sub), netlink.LinkSetUp(sub)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	w.Host.Remember(t)
+	a, b := w.box(t, "a"), w.box(t, "b")
+	a.attach(t, "network=vlan,ip=10.99.0.9")
+	if got := len(w.leases(t, "vlan")); got != 2 {
+		t.Errorf("VLAN 50 has %d leases, want address and MAC of one container", got)
+	}
+	b.refused(t, "10.99.0.9", "network=dotted,ip=10.99.0.9")
+	w.done(t, a)
 }

@@ -129,7 +129,7 @@ func (w *world) records(t *testing.T) []store.Record {
 func (w *world) leases(t *testing.T, network string) []store.Lease {
 	t.Helper()
 	n := w.setup.Policy.Networks[network]
-	uplink, _, err := w.setup.Uplink(t.Context(), n)
+	uplink, err := w.setup.Uplink(t.Context(), n)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +139,7 @@ func (w *world) leases(t *testing.T, network string) []store.Lease {
 	}
 	var all []store.Lease
 	err = w.setup.Store.View(t.Context(), func(tx *store.Tx) error {
-		for lease, err := range tx.Leases(n.Scope(uplink)) {
+		for lease, err := range tx.Leases(n.Scope(uplink.Wire)) {
 			if err != nil {
 				return err
 			}
