@@ -122,8 +122,8 @@ func TestVLANLife(t *testing.T) {
 				w := newVLAN(t, vlanOf("tagged", driver, test.parent, 50, test.keys))
 				w.inVLAN(t, test.tags...)
 				last := test.subs[len(test.subs)-1]
-				if uplink, there, err := w.setup.Uplink(t.Context(), w.setup.Policy.Networks["tagged"]); uplink != last || there || err != nil {
-					t.Errorf("before the first container the uplink is %s, there %t (%v)", uplink, there, err)
+				if up, err := w.setup.Uplink(t.Context(), w.setup.Policy.Networks["tagged"]); up.Name != last || up.Present || err != nil {
+					t.Errorf("before the first container the uplink is %s, there %t (%v)", up.Name, up.Present, err)
 				}
 				c := w.box(t, "c")
 				r := c.attach(t, "network=tagged,ip=10.50.0.9,ip=fd50::9")
@@ -133,8 +133,8 @@ func TestVLANLife(t *testing.T) {
 				for _, sub := range test.subs {
 					w.subInterface(t, sub)
 				}
-				if uplink, there, err := w.setup.Uplink(t.Context(), w.setup.Policy.Networks["tagged"]); uplink != last || !there || err != nil {
-					t.Errorf("the uplink is %s, there %t (%v)", uplink, there, err)
+				if up, err := w.setup.Uplink(t.Context(), w.setup.Policy.Networks["tagged"]); up.Name != last || !up.Present || err != nil {
+					t.Errorf("the uplink is %s, there %t (%v)", up.Name, up.Present, err)
 				}
 				c.reachesIn(t)
 				w.Neighbour.Ping(t, addr("10.50.0.9"))

@@ -133,10 +133,6 @@ func (w *world) leases(t *testing.T, network string) []store.Lease {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(n.VLAN) > 0 && n.Parent.Name != "" {
-		base, ids := policy.SplitVLAN(n.Parent.Name)
-		uplink = policy.Wire(base, slices.Concat(policy.Tags(ids, 0), n.VLAN))
-	}
 	var all []store.Lease
 	err = w.setup.Store.View(t.Context(), func(tx *store.Tx) error {
 		for lease, err := range tx.Leases(n.Scope(uplink.Wire)) {
