@@ -18,7 +18,7 @@ func cases() []string {
 	for _, kind := range []struct {
 		name string
 		n    int
-	}{{"MV", 22}, {"BR", 42}, {"PP", 25}, {"IP", 28}, {"RT", 19}, {"IV", 8}} {
+	}{{"MV", 22}, {"BR", 42}, {"PP", 25}, {"IP", 28}, {"RT", 19}, {"IV", 8}, {"VL", 7}} {
 		for i := range kind.n {
 			ids = append(ids, fmt.Sprintf("%s-%02d", kind.name, i+1))
 		}
@@ -33,7 +33,7 @@ func TestCases(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	row := regexp.MustCompile(`^\| ((?:MV|BR|PP|IP|RT|IV)-\d\d) \| (.+) \| (.+) \|$`)
+	row := regexp.MustCompile(`^\| ((?:MV|BR|PP|IP|RT|IV|VL)-\d\d) \| (.+) \| (.+) \|$`)
 	shown := regexp.MustCompile("`([a-z0-9/]+)` (Test\\w+)")
 	sources := map[string]testFolder{}
 	var ids []string
