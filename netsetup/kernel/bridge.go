@@ -38,7 +38,7 @@ func (h *Host) ensureBridge(s plan.EnsureBridge) error {
 	}
 	err = h.conn.change(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, parts...)
 	if err != nil && !errors.Is(err, unix.EEXIST) {
-		return noKind(err, kindBridge, "add bridge %s", s.Name)
+		return addFailed(err, s)
 	}
 	existed := err != nil
 	msg, err := h.conn.linkMessage(here, by{name: s.Name})
@@ -104,6 +104,18 @@ func settingsOf(s plan.EnsureBridge, has conf) []nl.NetlinkRequestData {
 		return nil
 	}
 	return []nl.NetlinkRequestData{nest(unix.IFLA_AF_SPEC, nest(unix.AF_INET, nest(inetConf, set...)))}
+}
+
+// addFailed says what a kernel lacks: one whose bridges do not filter VLANs makes none that is to (net/bridge/br_private.h,
+// br_vlan_filter_toggle).
+func addFailed(err error, s plan.EnsureBridge) error {
+	if !s.VLANs || !errors.Is(err, unix.EOPNOTSUPP) {
+		return noKind(err, kindBridge, "add bridge %s", s.Name)
+	}
+	return &Error{
+		Op: "add bridge " + s.Name, Cause: "the kernel has no bridges, or none that filter VLANs", Err: err,
+		hint: "load the module: modprobe bridge; where that is there, use a kernel with CONFIG_BRIDGE_VLAN_FILTERING",
+	}
 }
 
 // othersHint helps where a bridge is what an earlier policy made of it.

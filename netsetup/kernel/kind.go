@@ -3,6 +3,8 @@
 package kernel
 
 import (
+	"encoding/binary"
+
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
@@ -95,4 +97,26 @@ func vlanProtocolOf(v uint16) policy.VLANProtocol {
 		}
 	}
 	return 0
+}
+
+// parseKind reads what there is of a link's kind.
+func (s *State) parseKind(a attribute) {
+	switch {
+	case s.Kind == kindMacvlan && a.kind == unix.IFLA_MACVLAN_MODE:
+		s.Mode = modeOf(a.number())
+	case s.Kind == kindIPVLAN && a.kind == unix.IFLA_IPVLAN_MODE:
+		s.Mode = ipvlanModeOf(a.short())
+	case s.Kind == kindIPVLAN && a.kind == unix.IFLA_IPVLAN_FLAGS:
+		s.Flag = ipvlanFlagOf(a.short())
+	case s.Kind == kindVLAN && a.kind == unix.IFLA_VLAN_ID:
+		s.Tag.ID = int(a.short())
+	case s.Kind == kindVLAN && a.kind == unix.IFLA_VLAN_PROTOCOL && len(a.value) == 2:
+		s.Tag.Protocol = vlanProtocolOf(binary.BigEndian.Uint16(a.value))
+	case s.Kind == kindBond && a.kind == unix.IFLA_BOND_MODE && len(a.value) == 1:
+		s.BondMode = int(a.value[0])
+	case s.Kind == kindBridge && a.kind == unix.IFLA_BR_VLAN_FILTERING:
+		s.FiltersVLANs = len(a.value) == 1 && a.value[0] != 0
+	case s.Kind == kindBridge && a.kind == unix.IFLA_BR_VLAN_DEFAULT_PVID:
+		s.DefaultPVID = int(a.short())
+	}
 }

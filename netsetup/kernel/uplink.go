@@ -115,8 +115,9 @@ func (h *Host) hasPorts(bridge State, but ...string) (bool, error) {
 	return false, nil
 }
 
-// portUplink is the link that is to be the uplink of a bridge, with what would keep it from that.
-func (h *Host) portUplink(q Query) (plan.Link, bool, error) {
+// portUplink is the link that is to be the uplink of a bridge, with what would keep it from that. Which VLANs it carries is
+// asked only where it is another's port: those of a bridge of lanhook's are given as they are needed.
+func (h *Host) portUplink(q Query, ours bool) (plan.Link, bool, error) {
 	l, ok, err := h.uplink(Query{Parent: q.Uplink, WantAddresses: true})
 	if err != nil || !ok || l.Index == 0 {
 		return l, ok, err
@@ -130,7 +131,7 @@ func (h *Host) portUplink(q Query) (plan.Link, bool, error) {
 			l.Above = append(l.Above, plan.Sub{Name: s.Name, Parent: l.Name, Tag: s.Tag})
 		}
 	}
-	if l.MasterKind != kindBridge {
+	if l.MasterKind != kindBridge || ours {
 		return l, true, nil
 	}
 	has, err := h.conn.portVLANs(l.Index)
@@ -150,7 +151,7 @@ func (q Query) hasUplink() bool {
 // bridgeFacts find out what a bridge network needs to know of other links: its uplink and its VRF.
 func (h *Host) bridgeFacts(facts *plan.Facts, q Query) error {
 	if q.hasUplink() {
-		link, ok, err := h.portUplink(q)
+		link, ok, err := h.portUplink(q, facts.Uplink[q.IfName].Group == plan.Group)
 		if err != nil {
 			return err
 		}

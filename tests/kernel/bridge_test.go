@@ -429,3 +429,22 @@ func TestIsolatedPorts(t *testing.T) {
 	}
 	run(t, k, plan.ReleaseBridge{Name: "lh-apps"})
 }
+
+// TestBridgeFiltersNoVLANs: a kernel that cannot keep VLANs apart says so, and makes no bridge.
+func TestBridgeFiltersNoVLANs(t *testing.T) {
+	n := nettest.New(t)
+	h := openHost(t, n)
+	k := h.KernelByID(-1, nil)
+	s := bridge()
+	s.Addresses, s.VLANs = nil, true
+	err := k.Apply(t.Context(), s)
+	if err == nil {
+		if b := link(t, h, s.Name); !b.FiltersVLANs {
+			t.Errorf("bridge: %+v", b)
+		}
+		run(t, k, plan.ReleaseBridge{Name: s.Name})
+	} else if !errors.Is(err, syscall.EOPNOTSUPP) || !strings.Contains(err.Error(), "none that filter VLANs") {
+		t.Errorf("error %v", err)
+	}
+	noLink(t, h, s.Name)
+}
