@@ -233,7 +233,10 @@ func TestFacts(t *testing.T) {
 			Uplink: map[string]plan.Link{"lo": {
 				Index: uplink.Index, Name: nettest.CanaryBridge, Kind: "bridge", MAC: plan.MAC{2, 0x70, 0, 0, 0, 3}, MTU: 1500, Up: true,
 				BondMode: -1,
+				// What a kernel that filters VLANs gives to the ports of any bridge.
+				DefaultVLAN: uplink.DefaultVLAN,
 			}},
+			PortUplink: map[string]plan.Link{}, VRF: map[string]plan.Link{},
 			Taken: map[string]bool{"lo": true}, DefaultMTU: 9000,
 		}
 		if diff := cmp.Diff(want, got, byText()); diff != "" {
