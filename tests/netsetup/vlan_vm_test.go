@@ -309,6 +309,9 @@ func TestVLANAtOnce(t *testing.T) {
 func TestVLANNames(t *testing.T) {
 	for _, parent := range []string{"enp0s31f6abcdef", "lan.7", "lan.a.b"} {
 		for _, inName := range []bool{false, true} {
+			if inName && len(parent+".60") > 15 {
+				continue // no policy names it so
+			}
 			t.Run(fmt.Sprintf("%s, VLAN in the name %t", parent, inName), func(t *testing.T) {
 				network := vlanOf("tagged", "macvlan", `"`+parent+`"`, 50, "vlan = 60")
 				if inName {
