@@ -35,7 +35,9 @@ func TestTaggedKilled(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newVLAN(t, network)
 			t.Run("hook", func(t *testing.T) { w.killHook(t, wish, false, false, "netlink", "set") })
-			t.Run("hook, container stopped", func(t *testing.T) { w.killHook(t, wish, true, false, "netlink") })
+			if name == "macvlan" { // the last one's sub-interfaces outlive its namespace
+				t.Run("hook, container stopped", func(t *testing.T) { w.killHook(t, wish, true, false, "netlink") })
+			}
 			t.Run("poststop", func(t *testing.T) { w.killPoststop(t, wish, true, "netlink") })
 		})
 	}
