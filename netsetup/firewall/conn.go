@@ -18,7 +18,7 @@ const (
 	maxTries = 32
 	// replyTimeout bounds a transaction, and the wait for answers that do not come: without nftables, or without memory, the
 	// kernel answers a batch as a whole, where the library waits for an answer to each message.
-	replyTimeout = 5 * time.Second
+	replyTimeout = 10 * time.Second
 	// sendBuffer takes a transaction of some 100,000 elements, which is one message to the kernel, receiveBuffer the
 	// acknowledgements of its parts. They are limits, not memory.
 	sendBuffer    = 32 << 20

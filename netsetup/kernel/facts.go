@@ -68,10 +68,7 @@ type Query struct {
 // Facts finds out what a plan needs. ns may be nil when there is no container yet; nothing is said of it then. A parent
 // or bridge that is not there is no error but has no entry in Uplink.
 func (h *Host) Facts(ctx context.Context, ns *Namespace, queries []Query) (plan.Facts, error) {
-	facts := plan.Facts{
-		Uplink: map[string]plan.Link{}, Taken: map[string]bool{},
-		PortUplink: map[string]plan.Link{}, VRF: map[string]plan.Link{},
-	}
+	facts := plan.Facts{Uplink: map[string]plan.Link{}, Taken: map[string]bool{}}
 	wantMTU := false
 	for _, q := range queries {
 		if err := context.Cause(ctx); err != nil {

@@ -156,7 +156,7 @@ func (h *Host) bridgeFacts(facts *plan.Facts, q Query) error {
 			return err
 		}
 		if ok {
-			facts.PortUplink[q.IfName] = link
+			put(&facts.PortUplink, q.IfName, link)
 		}
 	}
 	if q.VRF == "" {
@@ -164,9 +164,17 @@ func (h *Host) bridgeFacts(facts *plan.Facts, q Query) error {
 	}
 	vrf, ok, err := h.conn.link(by{name: q.VRF})
 	if ok {
-		facts.VRF[q.IfName] = plan.Link{Index: vrf.Index, Name: vrf.Name, Kind: vrf.Kind, MTU: vrf.MTU, Up: vrf.Up}
+		put(&facts.VRF, q.IfName, plan.Link{Index: vrf.Index, Name: vrf.Name, Kind: vrf.Kind, MTU: vrf.MTU, Up: vrf.Up})
 	}
 	return err
+}
+
+// put adds an entry to a map that is made with its first one.
+func put(links *map[string]plan.Link, ifName string, l plan.Link) {
+	if *links == nil {
+		*links = map[string]plan.Link{}
+	}
+	(*links)[ifName] = l
 }
 
 // PortVLAN is a range of VLANs of a bridge's port.

@@ -236,7 +236,6 @@ func TestFacts(t *testing.T) {
 				// What a kernel that filters VLANs gives to the ports of any bridge.
 				DefaultVLAN: uplink.DefaultVLAN,
 			}},
-			PortUplink: map[string]plan.Link{}, VRF: map[string]plan.Link{},
 			Taken: map[string]bool{"lo": true}, DefaultMTU: 9000,
 		}
 		if diff := cmp.Diff(want, got, byText()); diff != "" {
