@@ -5,6 +5,7 @@ package firewall
 import (
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -154,14 +155,23 @@ func (c *Conn) flush() error {
 	if err == nil {
 		return nil
 	}
-	return errors.Join(err, c.drain())
+	some, drainErr := c.drain()
+	if some && errors.Is(err, os.ErrDeadlineExceeded) {
+		// The kernel loads modules while it takes a transaction, within the call that sends it, which took all the time there is.
+		// The answers are there, unread.
+		err = errLate
+	}
+	return errors.Join(err, drainErr)
 }
 
-// drain reads what is still in the socket. It never waits.
-func (c *Conn) drain() error {
+// errLate says that a transaction took its time, and that how it ended was not read.
+var errLate = errors.New("the kernel took too long")
+
+// drain reads what is still in the socket, and says whether there was anything. It never waits.
+func (c *Conn) drain() (some bool, err error) {
 	raw, err := c.socket.SyscallConn()
 	if err != nil {
-		return err
+		return false, err
 	}
 	var buffer [1]byte
 	err = raw.Control(func(fd uintptr) {
@@ -171,17 +181,18 @@ func (c *Conn) drain() error {
 			if end != nil && !errors.Is(end, unix.EINTR) && !errors.Is(end, unix.ENOBUFS) {
 				return
 			}
+			some = some || end == nil
 		}
 	})
 	if err != nil {
-		return fmt.Errorf("empty the socket: %w", err)
+		return some, fmt.Errorf("empty the socket: %w", err)
 	}
-	return nil
+	return some, nil
 }
 
 // again tells errors after which a transaction is tried once more: a signal came, the rules changed while they were
-// looked at, a module was being loaded, or the answer was lost.
+// looked at, a module was being loaded, or the answer was lost, or not read.
 func again(err error) bool {
 	return errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) || errors.Is(err, unix.ERESTART) ||
-		errors.Is(err, unix.ENOBUFS)
+		errors.Is(err, unix.ENOBUFS) || errors.Is(err, errLate)
 }

@@ -274,7 +274,8 @@ func (c *Conn) undisturbed(fn func() error) error {
 			return err
 		}
 		if err = fn(); err != nil {
-			err = errors.Join(err, c.drain()) // Of a list that was not read to its end.
+			_, drainErr := c.drain() // Of a list that was not read to its end.
+			err = errors.Join(err, drainErr)
 		}
 		after, generationErr := c.generation()
 		if before == after || generationErr != nil {
