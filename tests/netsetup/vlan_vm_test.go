@@ -318,7 +318,10 @@ func TestVLANNames(t *testing.T) {
 					network = vlanOf("tagged", "macvlan", `"`+parent+`.60"`, 50, "")
 				}
 				w := newVLAN(t, network)
+				// An older kernel gives no link that is up another name.
+				change(t, w.Host, nettest.Parent, netlink.LinkSetDown)
 				change(t, w.Host, nettest.Parent, func(l netlink.Link) error { return netlink.LinkSetName(l, parent) })
+				change(t, w.Host, parent, netlink.LinkSetUp)
 				w.Host.Remember(t)
 				w.inVLAN(t, 60)
 				c, other := w.box(t, "c"), w.box(t, "other")
