@@ -46,7 +46,7 @@ func defaultRoutes(in Input) owners {
 func defaultOwners(in Input, family func(netip.Addr) bool, taken bool, on string) map[int]owned {
 	all := map[int]owned{}
 	var waiting []link
-	highest := in.highest(family)
+	last := in.highest(family)
 	for i, a := range in.Attachments {
 		l := newLink(in, i)
 		_, has := l.way(family)
@@ -54,49 +54,54 @@ func defaultOwners(in Input, family func(netip.Addr) bool, taken bool, on string
 		case !has && (!a.DefaultRoute.Want || !l.leads(family)):
 		case a.DefaultRoute.Set && a.DefaultRoute.Want:
 			all[i] = owned{metric: l.metric()}
-			highest = max(highest, l.rank(family))
+			last = max(last, l.rank(family))
 		case a.DefaultRoute.Set || !a.Network.DefaultRoute:
 		default:
 			waiting = append(waiting, l)
 		}
 	}
-	ours := slices.ContainsFunc(in.Others, func(o Other) bool { return o.IfName == on })
-	if taken && !ours {
+	if taken && !slices.ContainsFunc(in.Others, func(o Other) bool { return o.IfName == on }) {
 		return all
 	}
+	// A record that was made after the look at the kernel has its routes already.
+	taken = taken || slices.ContainsFunc(in.Others, func(o Other) bool { return highest(o.Routes, family) >= 0 })
 	// The order of the metrics is the kernel's; of equal ones the first comes first.
 	slices.SortStableFunc(waiting, func(a, b link) int { return cmp.Compare(a.Network.Metric, b.Network.Metric) })
 	for _, l := range waiting {
 		d := owned{metric: l.metric(), backup: taken || len(all) > 0}
-		if d.backup && (d.metric == 0 || l.rank(family) <= highest) {
-			d.metric = max(highest, usualMetric) + metricStep
+		if d.backup && (d.metric == 0 || l.rank(family) <= last) {
+			d.metric = max(last, usualMetric) + metricStep
 		}
 		if d.metric > math.MaxInt32 {
 			continue // behind the last metric that can be asked for there is no place
 		}
 		all[l.index] = d
-		highest = max(highest, rank(request.Route{Dst: everywhere(family), Metric: d.metric}))
+		last = max(last, rank(request.Route{Dst: everywhere(family), Metric: d.metric}))
 	}
 	return all
 }
 
 // highest is the highest metric of the default routes of a family that are there, or are asked for as routes; -1 for none.
 func (in Input) highest(family func(netip.Addr) bool) int {
-	highest := -1
-	add := func(routes []request.Route) {
-		for _, r := range routes {
-			if r.Dst.Bits() == 0 && family(r.Dst.Addr()) && isMain(r) {
-				highest = max(highest, rank(r))
-			}
-		}
-	}
+	all := -1
 	for _, a := range in.Attachments {
-		add(a.Routes)
+		all = max(all, highest(a.Routes, family))
 	}
 	for _, o := range in.Others {
-		add(o.Routes)
+		all = max(all, highest(o.Routes, family))
 	}
-	return highest
+	return all
+}
+
+// highest is the highest metric of the default routes of a family among some, -1 for none.
+func highest(routes []request.Route, family func(netip.Addr) bool) int {
+	metric := -1
+	for _, r := range routes {
+		if r.Dst.Bits() == 0 && family(r.Dst.Addr()) && isMain(r) {
+			metric = max(metric, rank(r))
+		}
+	}
+	return metric
 }
 
 // metric is that of the link's default routes: the one asked for, or its network's.
