@@ -52,8 +52,8 @@ func (h *Host) IdleVLANs(subs []plan.Sub, gone []string) ([]plan.Sub, error) {
 	if err != nil {
 		return nil, failed(err, "list what hangs on VLANs")
 	}
-	elsewhere, err := h.parentsElsewhere()
-	if err != nil {
+	elsewhere, sure, err := h.parentsElsewhere()
+	if err != nil || !sure {
 		return nil, err
 	}
 	byIndex := map[int]State{}
@@ -75,7 +75,14 @@ func (h *Host) IdleVLANs(subs []plan.Sub, gone []string) ([]plan.Sub, error) {
 			idle[s.Index] = !listens
 		}
 	}
-	// A child that stays keeps what it hangs on.
+	spread(all, idle)
+	return slices.DeleteFunc(slices.Clone(subs), func(sub plan.Sub) bool {
+		return !slices.ContainsFunc(all, func(s State) bool { return s.Name == sub.Name && idle[s.Index] })
+	}), nil
+}
+
+// spread takes from those that are idle what others hang on that stay.
+func spread(all []State, idle map[int]bool) {
 	for again := true; again; {
 		again = false
 		for _, s := range all {
@@ -84,42 +91,49 @@ func (h *Host) IdleVLANs(subs []plan.Sub, gone []string) ([]plan.Sub, error) {
 			}
 		}
 	}
-	return slices.DeleteFunc(slices.Clone(subs), func(sub plan.Sub) bool {
-		return !slices.ContainsFunc(all, func(s State) bool { return s.Name == sub.Name && idle[s.Index] })
-	}), nil
 }
 
 // parentsElsewhere are the indexes that links of other namespaces say their parents have. Which namespace they mean is not
-// asked: some may be of a link that is not the host's.
-func (h *Host) parentsElsewhere() (map[int]bool, error) {
-	living, err := h.Scan()
-	if err != nil {
-		return nil, err
-	}
-	parents := map[int]bool{}
-	for inode, paths := range living.paths {
-		if inode == h.id.Inode {
-			continue
+// asked: some may be of a link that is not the host's. sure is false when a namespace could not be looked into.
+func (h *Host) parentsElsewhere() (parents map[int]bool, sure bool, err error) {
+	for range maxScans {
+		living, err := h.Scan()
+		if err != nil {
+			return nil, false, err
 		}
-		if err := h.parentsIn(paths, parents); err != nil {
-			return nil, err
+		parents, sure = map[int]bool{}, true
+		for inode, paths := range living.paths {
+			if inode == h.id.Inode {
+				continue
+			}
+			seen, err := h.parentsIn(inode, paths, parents)
+			if err != nil {
+				return nil, false, err
+			}
+			sure = sure && seen
+		}
+		if sure {
+			break
 		}
 	}
-	return parents, nil
+	return parents, sure, nil
 }
 
-// parentsIn adds those of one namespace, by the first of its paths that still leads there. When none does, it has ended.
-func (h *Host) parentsIn(paths []string, parents map[int]bool) error {
+// parentsIn adds those of one namespace, by the first of its paths that still leads there; false when none does.
+func (h *Host) parentsIn(inode uint64, paths []string, parents map[int]bool) (bool, error) {
 	for _, path := range paths {
 		ns, err := h.Namespace(path)
-		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		_, own := errors.AsType[*HostNamespaceError](err)
+		switch {
+		case errors.Is(err, os.ErrNotExist), errors.Is(err, unix.ESRCH), own:
 			continue
-		}
-		if _, own := errors.AsType[*HostNamespaceError](err); own {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("look for what hangs on VLANs: %w", err)
+		case err != nil:
+			return false, fmt.Errorf("look for what hangs on VLANs: %w", err)
+		case ns.id.Inode != inode:
+			if err = ns.Close(); err != nil {
+				return false, err
+			}
+			continue
 		}
 		all, err := ns.conn.links()
 		for _, s := range all {
@@ -127,12 +141,10 @@ func (h *Host) parentsIn(paths []string, parents map[int]bool) error {
 				parents[s.Parent] = true
 			}
 		}
-		if err = errors.Join(failed(err, "list links of network namespace %s", path), ns.Close()); err != nil {
-			return err
-		}
-		return nil
+		err = errors.Join(failed(err, "list links of network namespace %s", path), ns.Close())
+		return err == nil, err
 	}
-	return nil
+	return false, nil
 }
 
 // tableOf is the header of a question about a link's table of addresses: a struct ndmsg (linux/neighbour.h).

@@ -322,6 +322,9 @@ func TestVLANNames(t *testing.T) {
 				change(t, w.Host, nettest.Parent, netlink.LinkSetDown)
 				change(t, w.Host, nettest.Parent, func(l netlink.Link) error { return netlink.LinkSetName(l, parent) })
 				change(t, w.Host, parent, netlink.LinkSetUp)
+				nettest.Eventually(t, "the parent has its link-local address again", func() bool {
+					return strings.Contains(w.Host.Snapshot(t), "::70:ff:fe00:1/64 on "+parent+" ")
+				})
 				w.Host.Remember(t)
 				w.inVLAN(t, 60)
 				c, other := w.box(t, "c"), w.box(t, "other")
