@@ -139,7 +139,20 @@ func missingIPv6() (bool, error) {
 	return false, nil
 }
 
-func (h *Host) uplink(q Query) (plan.Link, bool, error) {
+// maxLooks is how often a link is looked for that goes away each time before all of it has been read.
+const maxLooks = 10
+
+// uplink looks again when a link went away while it was read, as a sub-interface does with its last user.
+func (h *Host) uplink(q Query) (l plan.Link, ok bool, err error) {
+	for range maxLooks {
+		if l, ok, err = h.uplinkOnce(q); !errors.Is(err, unix.ENODEV) {
+			break
+		}
+	}
+	return l, ok, err
+}
+
+func (h *Host) uplinkOnce(q Query) (plan.Link, bool, error) {
 	var (
 		l   plan.Link
 		ok  bool

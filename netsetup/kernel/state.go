@@ -73,11 +73,14 @@ func (c *conn) whole(name string) (State, bool, error) {
 	if err != nil || !ok {
 		return State{}, false, err
 	}
-	if s.Addresses, err = c.addresses(s.Index); err != nil {
-		return State{}, false, failed(err, "list addresses of link %s", name)
+	if s.Addresses, err = c.addresses(s.Index); err == nil {
+		s.Routes, err = c.routes(s.Index)
 	}
-	if s.Routes, err = c.routes(s.Index); err != nil {
-		return State{}, false, failed(err, "list routes of link %s", name)
+	switch {
+	case errors.Is(err, unix.ENODEV): // It went away meanwhile.
+		return State{}, false, nil
+	case err != nil:
+		return State{}, false, failed(err, "list addresses and routes of link %s", name)
 	}
 	return s, true, nil
 }

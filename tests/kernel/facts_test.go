@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
@@ -111,6 +112,53 @@ func TestParents(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestFactsOfWhatGoesAway looks at a link that is made and removed all the time, as the last container's sub-interface is:
+// it is there or not, and no error.
+func TestFactsOfWhatGoesAway(t *testing.T) {
+	n := nettest.New(t)
+	h := openHost(t, n)
+	ended, changed := make(chan struct{}), make(chan error, 1)
+	go func() {
+		var err error
+		n.Host.Do(t, func() {
+			for err == nil {
+				select {
+				case <-ended:
+					return
+				default:
+				}
+				l := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "fleeting"}}
+				if err = netlink.LinkAdd(l); err == nil {
+					time.Sleep(100 * time.Microsecond)
+					err = netlink.LinkDel(l)
+				}
+			}
+		})
+		changed <- err
+	}()
+	seen := map[bool]int{}
+	for range 2000 {
+		facts, err := h.Facts(t.Context(), nil, []kernel.Query{
+			{IfName: "eth0", Parent: policy.Parent{Name: "fleeting"}, WantAddresses: true},
+		})
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		if _, _, err := h.Link("fleeting"); err != nil {
+			t.Error(err)
+			break
+		}
+		_, there := facts.Uplink["eth0"]
+		seen[there]++
+	}
+	close(ended)
+	if err := <-changed; err != nil {
+		t.Error(err)
+	}
+	t.Logf("seen %d times, missed %d times", seen[true], seen[false])
 }
 
 // A bridge and its port may have one MAC address; the port cannot be a parent.
