@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
+	"strings"
 
 	"github.com/lanhook/lanhook/netsetup/plan"
 )
@@ -28,9 +29,20 @@ func (l *Lease) Ref() Ref { return Ref{Container: l.Container, ID: l.Record} }
 // what is the leased thing, for messages.
 func (l *Lease) what() string {
 	if l.Addr.IsValid() {
-		return fmt.Sprintf("address %s of %s", l.Addr, l.Scope)
+		return fmt.Sprintf("address %s on %s", l.Addr, place(l.Scope))
 	}
-	return fmt.Sprintf("MAC address %s of %s", l.MAC, l.Scope)
+	return fmt.Sprintf("MAC address %s on %s", l.MAC, place(l.Scope))
+}
+
+// place is a scope in words: "lan:eth0" is eth0 and "bridge:br0:7" is bridge br0 in VLAN 7. Any other is itself.
+func place(scope string) string {
+	if wire, isLAN := strings.CutPrefix(scope, "lan:"); isLAN {
+		return wire
+	}
+	if bridge, isBridge := strings.CutPrefix(scope, "bridge:"); isBridge {
+		return "bridge " + strings.Replace(bridge, ":", " in VLAN ", 1)
+	}
+	return scope
 }
 
 func (l *Lease) key() []byte {

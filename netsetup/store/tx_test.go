@@ -335,13 +335,23 @@ func TestLeases(t *testing.T) {
 			return nil
 		})
 	})
+	t.Run("where an address is", func(t *testing.T) {
+		for scope, want := range map[string]string{
+			"lan": "lan", "lan:eth0": "eth0", "lan:eth0+50": "eth0+50", "bridge:br0": "bridge br0", "bridge:br0:7": "bridge br0 in VLAN 7",
+		} {
+			l := Lease{Scope: scope, Addr: netip.MustParseAddr("10.0.0.1")}
+			if got := l.what(); got != "address 10.0.0.1 on "+want {
+				t.Errorf("in %s: %q, want it on %s", scope, got, want)
+			}
+		}
+	})
 	t.Run("in use", func(t *testing.T) {
 		taker := testRecord(8)
 		taker.Leases = []Lease{{Scope: "lan", Addr: netip.MustParseAddr("10.9.9.9")}, r.Leases[0]}
 		for i := range taker.Leases {
 			taker.Leases[i].Record, taker.Leases[i].Container, taker.Leases[i].IfName = taker.ID, taker.Container, "eth1"
 		}
-		want := "address 10.0.0.1 of lan is in use by interface eth0 of container container-7 (web)"
+		want := "address 10.0.0.1 on lan is in use by interface eth0 of container container-7 (web)"
 		update(t, s, func(tx *Tx) error {
 			for name, err := range map[string]error{
 				"put": tx.Put(taker), "take": tx.Take(taker.Leases[1]), "free": tx.Free(taker.Leases[1]),
@@ -376,7 +386,7 @@ func TestLeases(t *testing.T) {
 	})
 	t.Run("take without put", func(t *testing.T) {
 		err := s.Update(t.Context(), func(tx *Tx) error { return tx.Take(addr("10.0.0.3")) })
-		if err == nil || !strings.Contains(err.Error(), "address 10.0.0.3 of lan was taken for record container-7/") {
+		if err == nil || !strings.Contains(err.Error(), "address 10.0.0.3 on lan was taken for record container-7/") {
 			t.Errorf("error %v, want that the address was taken and not put", err)
 		}
 		expect("lan", r.Leases...)
