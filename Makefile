@@ -40,7 +40,7 @@ UNIT = $(shell go list -buildvcs=false ./... | grep -v -E '/tests(/|$$)') ./test
 ROOT = $(shell go list -buildvcs=false ./tests/... | grep -v -E '/tests(/(testsum|e2e|bench|demo|scenarios|vm|vm/.*))?$$')
 
 .PHONY: help build install uninstall deps check vet unit imports lint format-check check-root check-e2e test fuzz \
-	bench demo engines check-engines vm vm-shell test-vm fmt fix generate clean FORCE
+	bench bench-vm demo engines check-engines vm vm-shell test-vm fmt fix generate clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -169,6 +169,9 @@ fuzz: ## every fuzz target for FUZZTIME
 
 bench: build ## attach and detach beside a C floor, netavark and the CNI plugins (root)
 	@./tests/bench/run
+
+bench-vm: build vm ## attach to ipvlan and VLANs beside ip -batch, in a guest (root)
+	@./tests/bench/run -guest
 
 demo: deps build ## a container on a private LAN, and nothing left behind (root)
 	@./tests/demo/run
