@@ -127,11 +127,9 @@ func (h *Host) sub(l plan.Link, tag policy.Tag) (plan.Link, error) {
 		return h.linkOf(s)
 	}
 	name, other := plan.SubNames(l, tag)
-	if len(name) >= unix.IFNAMSIZ {
-		name = other
-	} else if _, taken, err := h.conn.link(by{name: name}); err != nil {
+	if free, err := h.freeFor(name, l, tag); err != nil {
 		return plan.Link{}, err
-	} else if taken {
+	} else if !free {
 		name = other
 	}
 	l.Subs = append(slices.Clone(l.Subs), plan.Sub{Name: name, Parent: l.Name, Tag: tag})
@@ -144,6 +142,17 @@ func (h *Host) sub(l plan.Link, tag policy.Tag) (plan.Link, error) {
 		l.MasterKind = ""
 	}
 	return l, nil
+}
+
+// freeFor says whether the sub-interface of a link can have a name: when nobody has it, or this very sub-interface, which
+// another attach has made since it was looked for.
+func (h *Host) freeFor(name string, l plan.Link, tag policy.Tag) (bool, error) {
+	if len(name) >= unix.IFNAMSIZ {
+		return false, nil
+	}
+	s, taken, err := h.conn.link(by{name: name})
+	same := isSub(s) && s.Tag == tag && !s.Elsewhere && (l.Index == 0 || s.Parent == l.Index)
+	return !taken || same, err
 }
 
 // subOf looks for the sub-interface of a link, of which there is one for each tag, in this namespace. The name that it has as

@@ -174,6 +174,33 @@ func TestVLANFactsOfTheDriver(t *testing.T) {
 	}
 }
 
+// TestVLANFactsOfWhatComes looks for a sub-interface that another attach makes: it has one name, there or not.
+func TestVLANFactsOfWhatComes(t *testing.T) {
+	nettest.Need(t, nettest.VLAN)
+	n := nettest.New(t)
+	h := openHost(t, n)
+	made := func() error {
+		p, err := netlink.LinkByName("p0")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkAdd(&netlink.Vlan{
+			LinkAttrs: netlink.LinkAttrs{Name: "p0.60", ParentIndex: p.Attrs().Index, Group: plan.Group}, VlanId: 60,
+		})
+	}
+	whileItComesAndGoes(t, n.Host, "p0.60", made, func() error {
+		facts, err := h.Facts(t.Context(), nil, []kernel.Query{
+			{IfName: "one", Parent: policy.Parent{Name: "p0"}, VLAN: policy.Tags([]int{60}, 0)},
+			{IfName: "two", Parent: policy.Parent{Name: "p0.60"}, VLAN: policy.Tags([]int{20}, 0)},
+		})
+		one, two := facts.Uplink["one"].Name, facts.Uplink["two"].Name
+		if err == nil && (one != "p0.60" || two != "p0.60.20") {
+			err = fmt.Errorf("found %s and %s, want p0.60 and p0.60.20", one, two)
+		}
+		return err
+	})
+}
+
 // TestVLANFactsFollowTheParent takes what a missing or unfinished sub-interface will have from what is below it.
 func TestVLANFactsFollowTheParent(t *testing.T) {
 	nettest.Need(t, nettest.VLAN, nettest.Bond)
