@@ -115,8 +115,8 @@ vm-shell: build vm ## a root shell in a guest, with the checkout and the program
 
 # ---- tests, cheap ones first
 
-test: ## everything that this machine can run: deps build check check-root check-e2e engines check-engines
-	@.ci/run deps build check check-root check-e2e engines check-engines
+test: ## everything that this machine can run: deps build check check-root test-vm check-e2e engines check-engines
+	@.ci/run
 
 check: vet unit imports format-check lint ## all that needs no root: vet, unit tests, formats, lint
 

@@ -16,23 +16,23 @@ func TestBridgeVLANCrash(t *testing.T) {
 }
 
 // TestBridgeVLANKilled kills createRuntime at each deed, while the container goes on, and poststop. With a container that has
-// stopped it is [TestBridgeVLANKilledBeside].
+// stopped it is [TestBridgeVLANBesideKilled].
 func TestBridgeVLANKilled(t *testing.T) {
 	wish := []string{"network=twenty"}
 	w := newFloors(t, floors)
-	t.Run("hook", func(t *testing.T) { w.killHook(t, wish, false, false) })
-	t.Run("poststop", func(t *testing.T) { w.killPoststop(t, wish, false) })
+	t.Run("hook", func(t *testing.T) { w.killHook(t, wish, false, false, "netlink", "set") })
+	t.Run("poststop", func(t *testing.T) { w.killPoststop(t, wish, false, "netlink") })
 }
 
-// TestBridgeVLANKilledBeside kills createRuntime at each deed while a container of another VLAN is there: gc takes from the uplink
+// TestBridgeVLANBesideKilled kills createRuntime at each deed while a container of another VLAN is there: gc takes from the uplink
 // what was begun, and nothing else.
-func TestBridgeVLANKilledBeside(t *testing.T) {
+func TestBridgeVLANBesideKilled(t *testing.T) {
 	w := newFloors(t, floors)
 	stays := w.plainBox(t, "stays")
 	stays.attach(t, "network=ten,ip=10.10.0.200")
 	kills(t, func(t *testing.T, at int) (output, []string) {
 		c := w.plainBox(t, "c")
-		o, deeds := w.traced(t, orders{Kill: at}, c.state(t, "creating", "network=twenty"), "hook", "createRuntime")
+		o, deeds := w.traced(t, orders{Kill: at, Kinds: []string{"netlink"}}, c.state(t, "creating", "network=twenty"), "hook", "createRuntime")
 		c.ended(t)
 		w.must(t, "", "gc")
 		w.listed(t, 1)

@@ -3,11 +3,11 @@
 package nettest
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -69,7 +70,8 @@ func (s *Space) Snapshot(t testing.TB) string {
 		check(t, "open a socket in "+s.Name, err)
 		defer h.Close()
 		v := &view{t: t, h: h, names: map[int]string{}}
-		lines = slices.Concat(v.links(), v.addresses(), v.routes(), v.rules(), v.neighbours(), v.vlans(), settings(), ruleset(t))
+		links := v.links()
+		lines = slices.Concat(links, v.addresses(), v.routes(), v.rules(), v.neighbours(), v.vlans(), settings(), s.ruleset(t, links))
 	})
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
@@ -177,25 +179,90 @@ func (v *view) vlans() []string {
 	return lines
 }
 
-// settings are those under net that an attach may change.
+// settings are those under net that an attach may change. A link, and its settings, may go at any time; then the snapshot
+// differs and another is taken.
 func settings() []string {
 	var lines []string
-	for _, pattern := range []string{
-		"ipv4/ip_forward", "ipv4/ip_local_port_range", "ipv4/ip_local_reserved_ports", "ipv4/conf/*/forwarding", "ipv6/conf/*/forwarding",
-		"ipv6/conf/*/accept_ra", "ipv6/conf/*/disable_ipv6", "ipv4/conf/*/rp_filter", "ipv4/conf/*/route_localnet",
+	read := func(name string) {
+		if value, err := setting(name); err == nil {
+			lines = append(lines, "setting "+name+" "+value)
+		}
+	}
+	for _, name := range []string{"ip_forward", "ip_local_port_range", "ip_local_reserved_ports"} {
+		read("ipv4/" + name)
+	}
+	for family, names := range map[string][]string{
+		"ipv4": {"forwarding", "rp_filter", "route_localnet"},
+		"ipv6": {"forwarding", "accept_ra", "disable_ipv6"},
 	} {
-		paths, _ := filepath.Glob("/proc/sys/net/" + pattern)
-		for _, p := range paths {
-			// A link, and its settings, may go at any time; then the snapshot differs and another is taken.
-			raw, _ := os.ReadFile(p)
-			lines = append(lines, "setting "+strings.TrimPrefix(p, "/proc/sys/net/")+" "+strings.TrimSpace(string(raw)))
+		links, _ := os.ReadDir("/proc/sys/net/" + family + "/conf") // There is none in a kernel without IPv6.
+		for _, l := range links {
+			for _, name := range names {
+				read(family + "/conf/" + l.Name() + "/" + name)
+			}
 		}
 	}
 	return lines
 }
 
-// ruleset is nft's listing, empty on a machine without nft or nftables.
-func ruleset(t testing.TB) []string {
+// setting reads one with the fewest system calls: there are some hundreds in a snapshot.
+func setting(name string) (string, error) {
+	fd, err := unix.Open("/proc/sys/net/"+name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd) //nolint:errcheck // nothing was written
+	var value [4096]byte
+	n, err := unix.Read(fd, value[:])
+	return strings.TrimSpace(string(value[:max(n, 0)])), err
+}
+
+// rules is a ruleset as it was listed last: what it was at one generation, for links of these names.
+type rules struct {
+	generation uint32
+	links      []string
+	listed     []string
+}
+
+// ruleset is nft's listing, empty on a machine without nft or nftables. nft is asked only when there is another ruleset, or
+// when links came or went, of which rules may speak: it takes longer than all the rest.
+func (s *Space) ruleset(t testing.TB, links []string) []string {
+	t.Helper()
+	generation, err := generation()
+	if err == nil && generation == s.rules.generation && slices.Equal(links, s.rules.links) {
+		return s.rules.listed
+	}
+	listed := listRuleset(t)
+	if err == nil {
+		s.rules = rules{generation, links, listed}
+	}
+	return listed
+}
+
+// generation is the number of this namespace's ruleset, which each change counts up (NFT_MSG_GETGEN, net/netfilter/nf_tables_api.c).
+func generation() (uint32, error) {
+	const genID = 1 // NFTA_GEN_ID of linux/netfilter/nf_tables.h
+	request := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETGEN, 0)
+	request.AddData(&nl.Nfgenmsg{})
+	msgs, err := request.Execute(unix.NETLINK_NETFILTER, 0)
+	if err != nil {
+		return 0, err
+	}
+	for _, m := range msgs {
+		attrs, err := nl.ParseRouteAttr(m[nl.SizeofNfgenmsg:])
+		if err != nil {
+			return 0, err
+		}
+		for _, a := range attrs {
+			if a.Attr.Type == genID && len(a.Value) == 4 {
+				return binary.BigEndian.Uint32(a.Value), nil
+			}
+		}
+	}
+	return 0, errors.New("nftables tells no generation")
+}
+
+func listRuleset(t testing.TB) []string {
 	t.Helper()
 	nft, err := exec.LookPath("nft")
 	if err != nil {

@@ -27,6 +27,7 @@ type Space struct {
 	once  sync.Once
 	// remembered is nil until Remember is called.
 	remembered *string
+	rules      rules
 }
 
 // newSpace starts a process that reads until its standard input is closed: it ends with the test's process, however

@@ -409,7 +409,7 @@ func (h *host) cutOff(t *testing.T) {
 	h.Script(t, `ip netns add c; lanhook attach /run/netns/c --network eth0:card`)
 	took := time.Since(begun)
 	h.Script(t, `lanhook detach /run/netns/c; ip netns del c`)
-	const tries = 12
+	const tries = 6
 	got := map[string]int{}
 	for i := range tries {
 		got[h.Script(t, fmt.Sprintf(`ip netns add c
