@@ -211,7 +211,7 @@ func setting(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer unix.Close(fd) //nolint:errcheck // nothing was written
+	defer unix.Close(fd)
 	var value [4096]byte
 	n, err := unix.Read(fd, value[:])
 	return strings.TrimSpace(string(value[:max(n, 0)])), err

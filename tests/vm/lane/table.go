@@ -63,7 +63,9 @@ func ordinary() []choice {
 
 // once says whether a test that is meant for guests is run on the newest kernel only: the matrices that stop lanhook at each
 // of its deeds take half of the lane's time, and what they show is lanhook's doing.
-func once(name string) bool { return strings.HasSuffix(name, "Killed") || strings.HasSuffix(name, "Crash") }
+func once(name string) bool {
+	return strings.HasSuffix(name, "Killed") || strings.HasSuffix(name, "Crash")
+}
 
 // chosen says whether an ordinary test is run.
 func (s *suite) chosen(name string) bool {
