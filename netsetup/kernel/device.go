@@ -111,24 +111,27 @@ func (h *Host) deviceOf(s State) (plan.Device, error) {
 	d := plan.Device{
 		Name: s.Name, Index: s.Index, Kind: s.Kind, MAC: s.MAC, Permanent: s.Permanent, Path: hardware(s), MTU: s.MTU, Up: s.Up,
 		Promiscuous: s.Promiscuous, AllMulti: s.AllMulti, TxQueueLen: s.TxQueueLen, Alias: s.Alias, AltNames: s.AltNames,
+		Group: int(s.Group),
 	}
-	var err error
-	if d.NoIPv6, err = h.lacksIPv6(s); err != nil {
+	if err := h.lacks(&d); err != nil {
 		return plan.Device{}, err
 	}
+	var err error
 	d.Addresses, err = h.conn.lasting(s.Index)
 	return d, err
 }
 
-// lacksIPv6 says whether IPv6 is turned off on a link of the host.
-func (h *Host) lacksIPv6(s State) (bool, error) {
-	msg, err := h.conn.linkMessage(here, by{index: s.Index})
+// lacks completes a device of the host by what it does without: IPv6, ARP, multicast.
+func (h *Host) lacks(d *plan.Device) error {
+	msg, err := h.conn.linkMessage(here, by{index: d.Index})
 	if err != nil || msg == nil {
-		return false, err
+		return err
 	}
 	const disable = 26 // DEVCONF_DISABLE_IPV6 of linux/ipv6.h
 	has, err := parseConf(msg[unix.SizeofIfInfomsg:], unix.IFLA_AF_SPEC, unix.AF_INET6, inet6Conf)
-	return has.at(disable) == 1, err
+	flags := nl.DeserializeIfInfomsg(msg).Flags
+	d.NoIPv6, d.NoARP, d.NoMulticast = has.at(disable) == 1, flags&unix.IFF_NOARP != 0, flags&unix.IFF_MULTICAST == 0
+	return err
 }
 
 // From linux/if_addr.h.

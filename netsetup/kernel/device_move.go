@@ -321,14 +321,17 @@ func (h *Host) restore(l State, s plan.ReturnLink) error {
 func (h *Host) restoreLink(l State, s plan.ReturnLink) error {
 	d := s.Device
 	header := indexMessage(l.Index)
-	header.Change = unix.IFF_PROMISC | unix.IFF_ALLMULTI
-	if d.Promiscuous {
-		header.Flags |= unix.IFF_PROMISC
+	for flag, set := range map[uint32]bool{
+		unix.IFF_PROMISC: d.Promiscuous, unix.IFF_ALLMULTI: d.AllMulti, unix.IFF_NOARP: d.NoARP, unix.IFF_MULTICAST: !d.NoMulticast,
+	} {
+		header.Change |= flag
+		if set {
+			header.Flags |= flag
+		}
 	}
-	if d.AllMulti {
-		header.Flags |= unix.IFF_ALLMULTI
+	parts := []nl.NetlinkRequestData{
+		header, nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(s.Alias)), number(unix.IFLA_GROUP, d.Group),
 	}
-	parts := []nl.NetlinkRequestData{header, nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(s.Alias))}
 	if len(d.MAC) > 0 && l.MAC.String() != d.MAC.String() {
 		parts = append(parts, nl.NewRtAttr(unix.IFLA_ADDRESS, d.MAC))
 	}

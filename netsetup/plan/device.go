@@ -25,12 +25,17 @@ type Device struct {
 	MTU  int    `json:"mtu"`
 	Up   bool   `json:"up"`
 	// NoIPv6 says that it has none (disable_ipv6).
-	NoIPv6      bool     `json:"no_ipv6,omitempty"`
-	Promiscuous bool     `json:"promiscuous,omitempty"`
-	AllMulti    bool     `json:"all_multi,omitempty"`
-	TxQueueLen  int      `json:"tx_queue_len,omitempty"`
-	Alias       string   `json:"alias,omitempty"`
-	AltNames    []string `json:"alt_names,omitempty"`
+	NoIPv6      bool `json:"no_ipv6,omitempty"`
+	Promiscuous bool `json:"promiscuous,omitempty"`
+	AllMulti    bool `json:"all_multi,omitempty"`
+	// NoARP and NoMulticast say that it does without these (IFF_NOARP, no IFF_MULTICAST).
+	NoARP       bool `json:"no_arp,omitempty"`
+	NoMulticast bool `json:"no_multicast,omitempty"`
+	TxQueueLen  int  `json:"tx_queue_len,omitempty"`
+	// Group is the group of links that it is in. A container could otherwise send it back with [Group], as if it were lanhook's.
+	Group    int      `json:"group,omitempty"`
+	Alias    string   `json:"alias,omitempty"`
+	AltNames []string `json:"alt_names,omitempty"`
 	// Addresses are those that last. What a DHCP client or a router gave for a time is theirs to give again.
 	Addresses []DeviceAddress `json:"addresses,omitempty"`
 }

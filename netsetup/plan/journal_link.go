@@ -155,6 +155,9 @@ func (c *Codec) device(v *Device) {
 	c.Text(&v.Alias)
 	List(c, &v.AltNames, (*Codec).Text)
 	List(c, &v.Addresses, (*Codec).deviceAddress)
+	c.Flag(&v.NoARP)
+	c.Flag(&v.NoMulticast)
+	c.Int(&v.Group)
 }
 
 func (c *Codec) deviceAddress(v *DeviceAddress) {

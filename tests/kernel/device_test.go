@@ -120,6 +120,12 @@ func TestDeviceReturns(t *testing.T) {
 			change(t, c, "eth0", netlink.LinkSetDown,
 				func(l netlink.Link) error { return netlink.LinkSetName(l, "mine") },
 				func(l netlink.Link) error { return netlink.LinkSetAlias(l, "not what it was") },
+				func(l netlink.Link) error { return netlink.LinkSetGroup(l, plan.Group) }, // as if lanhook had made it
+				netlink.LinkSetARPOff)
+			if !up { // The kernel does not join all groups again that it joins when a link comes.
+				change(t, c, "mine", netlink.LinkSetMulticastOff)
+			}
+			change(t, c, "mine",
 				func(l netlink.Link) error { return netlink.LinkAddAltName(l, nettest.Parent) },
 				func(l netlink.Link) error { return netlink.LinkDelAltName(l, "port-on-the-left-of-the-door") })
 			id, err := ns.NSID()
@@ -132,6 +138,9 @@ func TestDeviceReturns(t *testing.T) {
 				run(t, undo, plan.Undo(steps)...)
 				if diff := cmp.Diff(before, whole(t, h, nettest.Parent), byText()); diff != "" {
 					t.Errorf("on the host (-before +after):\n%s", diff)
+				}
+				if again := device(t, h, policy.Device{Name: nettest.Parent}); again.NoARP || again.NoMulticast {
+					t.Errorf("it has lost ARP (%t) or multicast (%t)", again.NoARP, again.NoMulticast)
 				}
 			}
 			if !up {
