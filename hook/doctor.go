@@ -50,7 +50,7 @@ func (a *app) doctor(ctx context.Context, root string) error {
 	found := []engine.Finding{finding}
 	if root == "" {
 		found = append(found, userFinding(), a.stateFinding())
-		found = append(found, kernelFindings()...)
+		found = append(found, kernelFindings(p)...)
 		found = append(found, rulesFindings(ctx, files, p)...)
 	}
 	found = append(found, unitFinding(files))
@@ -143,25 +143,51 @@ func (a *app) stateFinding() engine.Finding {
 }
 
 // kernelFindings say what links the kernel can make.
-func kernelFindings() []engine.Finding {
+func kernelFindings(p *policy.Policy) []engine.Finding {
 	probed, err := kernel.Probe()
 	if err != nil {
 		return []engine.Finding{{
 			Check: "kernel", Level: engine.Warn, Means: "no link could be tried: " + oneLine(err), Do: "run lanhook doctor as root",
 		}}
 	}
-	needs := map[string]string{"macvlan": "macvlan", "veth": "bridge", "bridge": "bridge"}
 	var found []engine.Finding
-	for _, p := range probed {
-		f := engine.Finding{Check: "kernel", Level: engine.OK, Means: p.Kind + " links can be made"}
-		if p.Err != nil {
-			f.Level = engine.Fail
-			f.Means = fmt.Sprintf("%s links cannot be made: %s: no container gets on a network with driver = %q", p.Kind, oneLine(p.Err), needs[p.Kind])
-			f.Do = "modprobe " + p.Kind + ", or take a kernel that has it"
-		}
-		found = append(found, f)
+	for _, k := range probed {
+		found = append(found, kindFinding(k, p))
 	}
 	return found
+}
+
+// kindFinding says whether a kind of links can be made, and what does not work without. Not every kernel has VLANs and ipvlan,
+// so where the policy asks for neither, their absence is worth a word and no more.
+func kindFinding(k kernel.Probed, p *policy.Policy) engine.Finding {
+	f := engine.Finding{Check: "kernel", Level: engine.OK, Means: k.Kind + " links can be made"}
+	if k.Err == nil {
+		return f
+	}
+	f.Means = fmt.Sprintf("%s links cannot be made: %s", k.Kind, oneLine(k.Err))
+	f.Do = "modprobe " + k.Module + ", or take a kernel that has it"
+	driver := map[string]policy.Driver{"veth": policy.Bridge, "bridge": policy.Bridge, "macvlan": policy.Macvlan, "ipvlan": policy.IPVLAN}[k.Kind]
+	needed := networks(p, func(n *policy.Network) bool {
+		return n.Driver == driver || k.Kind == "vlan" && tagged(n)
+	})
+	switch {
+	case len(needed) > 0:
+		f.Level = engine.Fail
+		f.Means += ": no container gets on " + plural(needed, "the network")
+	case k.Kind == "vlan" || k.Kind == "ipvlan":
+		f.Means, f.Do = f.Means+", and no network of the policy needs one", ""
+	default:
+		f.Level = engine.Fail
+		f.Means += fmt.Sprintf(": no container gets on a network with driver = %q", driver)
+	}
+	return f
+}
+
+// tagged says whether a network needs a VLAN sub-interface, unless the host has a link of the parent's name.
+func tagged(n *policy.Network) bool {
+	_, parent := policy.SplitVLAN(n.Parent.Name)
+	_, uplink := policy.SplitVLAN(n.Uplink.Name)
+	return len(n.VLAN)+len(parent)+len(uplink) > 0
 }
 
 // unitFinding says whether somebody gives back at boot what an earlier one left.

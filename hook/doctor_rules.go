@@ -72,7 +72,7 @@ type wayOut struct{ v4, v6 []string }
 func outward(p *policy.Policy) wayOut {
 	of := func(is4 bool) []string {
 		return networks(p, func(n *policy.Network) bool {
-			return n.Driver == policy.Bridge && !n.Internal && n.GatewayMode != policy.GatewayIsolated &&
+			return n.Driver == policy.Bridge && !n.OnLAN() && !n.Internal && n.GatewayMode != policy.GatewayIsolated &&
 				slices.ContainsFunc(n.Subnets, func(s policy.Subnet) bool { return s.Prefix.Addr().Is4() == is4 })
 		})
 	}

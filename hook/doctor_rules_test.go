@@ -10,12 +10,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/lanhook/lanhook/hook/engine"
+	"github.com/lanhook/lanhook/netsetup/kernel"
 	"github.com/lanhook/lanhook/netsetup/plan"
 	"github.com/lanhook/lanhook/policy"
 )
 
 // policyOf makes a policy of bridge networks with these subnets: apps has both families and leaves the host, db has IPv6
-// and is internal, lan is no bridge.
+// and is internal, office is a piece of a LAN, for which the host does not forward, lan is no bridge.
 func policyOf() *policy.Policy {
 	subnets := func(words ...string) []policy.Subnet {
 		var list []policy.Subnet
@@ -32,6 +33,10 @@ func policyOf() *policy.Policy {
 		"db": {
 			Name: "db", Driver: policy.Bridge, Bridge: "lh-db", Firewall: true, Internal: true,
 			GatewayMode: policy.GatewayNAT, Subnets: subnets("fd31::/64"),
+		},
+		"office": {
+			Name: "office", Driver: policy.Bridge, Bridge: "trunk0", Uplink: policy.Parent{Name: "ens224.7"}, Access: 10,
+			Subnets: subnets("10.0.10.0/24", "fd32::/64"),
 		},
 		"lan": {Name: "lan", Driver: policy.Macvlan, Subnets: subnets("192.168.1.0/24")},
 	}}
@@ -225,6 +230,44 @@ func TestConntrackFinding(t *testing.T) {
 			c.want.Check = "conntrack"
 			if diff := cmp.Diff(c.want, conntrackFinding(below(t, c.files))); diff != "" {
 				t.Errorf("the finding differs (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestKindFinding(t *testing.T) {
+	none := errors.New("operation not supported")
+	for _, c := range []struct {
+		kind, module string
+		err          error
+		p            *policy.Policy
+		want         engine.Finding
+	}{
+		{"vlan", "8021q", nil, policyOf(), engine.Finding{Check: "kernel", Level: engine.OK, Means: "vlan links can be made"}},
+		{"vlan", "8021q", none, policyOf(), engine.Finding{
+			Check: "kernel", Level: engine.Fail,
+			Means: "vlan links cannot be made: operation not supported: no container gets on the network office",
+			Do:    "modprobe 8021q, or take a kernel that has it",
+		}},
+		{"ipvlan", "ipvlan", none, policyOf(), engine.Finding{
+			Check: "kernel", Level: engine.OK,
+			Means: "ipvlan links cannot be made: operation not supported, and no network of the policy needs one",
+		}},
+		{"veth", "veth", none, policyOf(), engine.Finding{
+			Check: "kernel", Level: engine.Fail,
+			Means: "veth links cannot be made: operation not supported: no container gets on the networks apps, db, office",
+			Do:    "modprobe veth, or take a kernel that has it",
+		}},
+		{"macvlan", "macvlan", none, nil, engine.Finding{
+			Check: "kernel", Level: engine.Fail,
+			Means: `macvlan links cannot be made: operation not supported: no container gets on a network with driver = "macvlan"`,
+			Do:    "modprobe macvlan, or take a kernel that has it",
+		}},
+	} {
+		t.Run(c.kind, func(t *testing.T) {
+			got := kindFinding(kernel.Probed{Kind: c.kind, Module: c.module, Err: c.err}, c.p)
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Error(diff)
 			}
 		})
 	}

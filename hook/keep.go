@@ -94,8 +94,12 @@ func (a *app) check(ctx context.Context, id string) error {
 			fmt.Fprintf(a.stdout, "%d attached, all as recorded\n", len(records))
 		}
 	}
-	if repairable {
+	switch {
+	case repairable:
 		fmt.Fprintln(a.stderr, "hint: what is the host's can be put right with: lanhook repair")
+	case len(drift) > 0:
+		fmt.Fprintln(a.stderr, "hint: lanhook repair does not touch these: bring the host's links back by hand, and start containers anew "+
+			"whose interfaces were changed or are gone")
 	}
 	if len(drift) > 0 {
 		return &quietError{exitFailed}
@@ -109,8 +113,8 @@ func (a *app) gcCmd() *command {
 		use:   "gc",
 		short: "Take back what dead containers left",
 		long: `Take back what is proved dead, and only that: records of another boot, of a network namespace that is gone, of
-an attach or detach that was cut off, of what containers shared that have all stopped, bridges with lanhook's mark that
-no record names, and files made for containers that are gone.`,
+an attach or detach that was cut off, of what containers shared that have all stopped, bridges and VLAN sub-interfaces with
+lanhook's mark that no record names, and files made for containers that are gone.`,
 		run: func(ctx context.Context, _ []string) error {
 			return a.gc(ctx, o)
 		},

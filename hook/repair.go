@@ -13,10 +13,10 @@ import (
 func (a *app) repairCmd() *command {
 	return &command{
 		use:   "repair",
-		short: "Make the rules anew, after somebody has flushed or changed them",
+		short: "Put right rules, bridges, VLANs and uplinks that somebody has changed",
 		long: `Put right, from the records, what containers share on the host and what somebody else has changed: the rules of the
-firewall, all of them in one transaction, lanhook's bridges and their addresses, forwarding, and ports that are kept from
-the host's own connections. Run it after «nft flush ruleset» or a restart of nftables.service. Nothing inside of
+firewall, all of them in one transaction, lanhook's bridges, their addresses, uplinks and VLANs, its VLAN sub-interfaces,
+forwarding, and ports that are kept from the host's own connections. Run it after «nft flush ruleset» or a restart of nftables.service. Nothing inside of
 containers is touched, and nobody else's rules are.`,
 		run: func(ctx context.Context, _ []string) error { return a.repair(ctx) },
 	}

@@ -7,12 +7,14 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/lanhook/lanhook/policy"
 )
 
 // Probed is whether the kernel can make links of one kind.
 type Probed struct {
-	// Kind is as ip-link(8) calls it.
-	Kind string
+	// Kind is as ip-link(8) calls it, Module what brings it, as modprobe(8) does.
+	Kind, Module string
 	// Err is the kernel's answer, nil when it can.
 	Err error
 }
@@ -32,24 +34,41 @@ func Probe() ([]Probed, error) {
 func probe(c *conn) ([]Probed, error) {
 	var all []Probed
 	parent := 0
-	for _, kind := range []string{kindVeth, kindBridge, kindMacvlan} {
-		name := "lh-" + kind
-		parts := append([]nl.NetlinkRequestData{nl.NewIfInfomsg(unix.AF_UNSPEC)}, linkParts(name, nil, 0)...)
-		if kind == kindMacvlan && parent != 0 {
-			parts = append(parts, number(unix.IFLA_LINK, parent))
-		}
-		parts = append(parts, nest(unix.IFLA_LINKINFO, text(unix.IFLA_INFO_KIND, kind)))
-		err := c.change(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, parts...)
-		all = append(all, Probed{Kind: kind, Err: err})
-		if err != nil || parent != 0 {
+	for _, kind := range []string{kindVeth, kindBridge, kindVLAN, kindMacvlan, kindIPVLAN} {
+		name, child := "lh-"+kind, kind != kindVeth && kind != kindBridge
+		err := c.change(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, probeParts(kind, name, parent)...)
+		module, _ := moduleOf(kind)
+		all = append(all, Probed{Kind: kind, Module: module, Err: err})
+		if err != nil {
 			continue
 		}
-		// The first that there is carries the macvlan: a kernel without veth may have the bridge.
-		link, _, err := c.link(by{name: name})
+		switch {
+		case child: // goes at once: a link cannot have macvlan and ipvlan children
+			err = c.change(unix.RTM_DELLINK, 0, nl.NewIfInfomsg(unix.AF_UNSPEC), text(unix.IFLA_IFNAME, name))
+		case parent == 0: // the first that there is: a kernel without veth may have the bridge
+			var link State
+			link, _, err = c.link(by{name: name})
+			parent = link.Index
+		}
 		if err != nil {
 			return all, err
 		}
-		parent = link.Index
 	}
 	return all, nil
+}
+
+// probeParts describe a link of the kind, on the parent where it is a child.
+func probeParts(kind, name string, parent int) []nl.NetlinkRequestData {
+	switch kind {
+	case kindVLAN:
+		return vlanParts(name, parent, policy.Tag{ID: 1, Protocol: policy.Dot1Q})
+	case kindMacvlan, kindIPVLAN:
+		return []nl.NetlinkRequestData{
+			nl.NewIfInfomsg(unix.AF_UNSPEC), text(unix.IFLA_IFNAME, name), number(unix.IFLA_LINK, parent),
+			nest(unix.IFLA_LINKINFO, text(unix.IFLA_INFO_KIND, kind)),
+		}
+	}
+	return []nl.NetlinkRequestData{
+		nl.NewIfInfomsg(unix.AF_UNSPEC), text(unix.IFLA_IFNAME, name), nest(unix.IFLA_LINKINFO, text(unix.IFLA_INFO_KIND, kind)),
+	}
 }

@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/lanhook/lanhook/policy"
@@ -54,9 +55,25 @@ func missing(what string, p policy.Parent, wait time.Duration, fail failFunc) er
 		hint = fmt.Sprintf("waited %s (parent-wait) for it; %s", wait, hint)
 	}
 	if base, ids := policy.SplitVLAN(p.Name); len(ids) > 0 {
+		if _, more := policy.SplitVLAN(base); len(more) > 0 {
+			hint += "; a frame has two VLAN tags at most"
+		}
 		return fail(hint, "%s %s does not exist, and neither does %s, of which it would be a VLAN", what, p, base)
 	}
+	if base, like := likeVLAN(p.Name); like {
+		hint += fmt.Sprintf("; the VLANs of %s are %s.1 to %s.4094", base, base, base)
+	}
 	return fail(hint, "%s %s does not exist", what, p)
+}
+
+// likeVLAN says of which link a name may have been meant to be a VLAN that [policy.SplitVLAN] does not take for one, because of
+// its number or of what stands before that.
+func likeVLAN(name string) (base string, like bool) {
+	at := strings.LastIndexAny(name, ".-_")
+	if at <= 0 || strings.Trim(name[at+1:], "0123456789") != "" {
+		return "", false
+	}
+	return name[:at], true
 }
 
 // down refuses a link that is down. Sub-interfaces of lanhook's are brought up with what is below them.

@@ -28,7 +28,7 @@ func TestProbe(t *testing.T) {
 			t.Errorf("%s: %v", p.Kind, p.Err)
 		}
 	}
-	if want := []string{"veth", "bridge", "macvlan"}; !slices.Equal(kinds, want) {
+	if want := []string{"veth", "bridge", "vlan", "macvlan", "ipvlan"}; !slices.Equal(kinds, want) {
 		t.Errorf("tried %v, want %v", kinds, want)
 	}
 }
