@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/lanhook/lanhook/netsetup"
@@ -37,12 +38,15 @@ func (a *app) networkCmd() *command {
 
 // networkView is one network as programs get it.
 type networkView struct {
-	Name    string       `json:"name"`
-	Driver  string       `json:"driver"`
-	Mode    string       `json:"mode,omitempty"`
-	Flag    string       `json:"flag,omitempty"`
-	Uplink  string       `json:"uplink"`
-	Present bool         `json:"present"`
+	Name    string `json:"name"`
+	Driver  string `json:"driver"`
+	Mode    string `json:"mode,omitempty"`
+	Flag    string `json:"flag,omitempty"`
+	Uplink  string `json:"uplink"`
+	Present bool   `json:"present"`
+	// VLAN is that of a container's port on a bridge, without a tag; 0 for none. Trunk are those with one.
+	VLAN    int          `json:"vlan,omitempty"`
+	Trunk   []string     `json:"trunk,omitempty"`
 	IPAM    string       `json:"ipam"`
 	Subnets []subnetView `json:"subnets"`
 	// Users are the leases of the network's layer 2, of other networks on the same parent too.
@@ -51,6 +55,18 @@ type networkView struct {
 
 // mode is mode and flag as people read them.
 func (v networkView) mode() string { return strings.TrimSpace(v.Mode + " " + v.Flag) }
+
+// port is the VLANs of a container's port on a bridge, as people read them.
+func (v networkView) port() string {
+	var words []string
+	if v.VLAN != 0 {
+		words = append(words, "vlan", strconv.Itoa(v.VLAN))
+	}
+	if len(v.Trunk) > 0 {
+		words = append(words, "trunk", strings.Join(v.Trunk, ","))
+	}
+	return strings.Join(words, " ")
+}
 
 type subnetView struct {
 	Subnet  netip.Prefix `json:"subnet"`
@@ -84,7 +100,7 @@ func (a *app) networkLs(ctx context.Context) error {
 	}
 	var rows [][]string
 	for _, v := range list {
-		uplink := v.Uplink
+		uplink := strings.TrimSpace(v.Uplink + " " + v.port())
 		if !v.Present && v.Driver != policy.Bridge.String() {
 			uplink += " (missing)"
 		}
@@ -126,6 +142,9 @@ func (a *app) networkInspect(ctx context.Context, name string) error {
 	p("network", "%s", v.Name)
 	p("driver", "%s", strings.TrimSpace(v.Driver+" "+v.mode()))
 	p("uplink", "%s (present: %t)", v.Uplink, v.Present)
+	if port := v.port(); port != "" {
+		p("port", "%s", port)
+	}
 	p("ipam", "%s", v.IPAM)
 	for _, sub := range v.Subnets {
 		p("subnet", "%s gateway %s: %s of %s in use or kept back, %s of %s free to be picked", sub.Subnet,
@@ -145,7 +164,10 @@ func viewNetwork(ctx context.Context, s *netsetup.Setup, n *policy.Network) (net
 	}
 	v := networkView{
 		Name: n.Name, Driver: n.Driver.String(), Mode: n.Mode.String(), Flag: n.Flag.String(), Uplink: uplink.Name,
-		Present: uplink.Present, IPAM: n.IPAM.String(), Subnets: []subnetView{},
+		Present: uplink.Present, IPAM: n.IPAM.String(), Subnets: []subnetView{}, VLAN: n.Access,
+	}
+	for _, r := range n.Trunk {
+		v.Trunk = append(v.Trunk, r.String())
 	}
 	var held []netip.Addr
 	err = s.Store.View(ctx, func(tx *store.Tx) error {
