@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -97,7 +99,7 @@ func (a *app) check(ctx context.Context, id string) error {
 	switch {
 	case repairable:
 		fmt.Fprintln(a.stderr, "hint: what is the host's can be put right with: lanhook repair")
-	case len(drift) > 0:
+	case byHand(checked):
 		fmt.Fprintln(a.stderr, "hint: lanhook repair does not touch these: bring the host's links back by hand, and start containers anew "+
 			"whose interfaces were changed or are gone")
 	}
@@ -105,6 +107,13 @@ func (a *app) check(ctx context.Context, id string) error {
 		return &quietError{exitFailed}
 	}
 	return nil
+}
+
+// byHand says whether there is a difference that neither repair nor gc puts right.
+func byHand(c netsetup.Checked) bool {
+	return slices.ContainsFunc(c.Of, func(of []netsetup.Drift) bool {
+		return slices.ContainsFunc(of, func(d netsetup.Drift) bool { return !d.Repair && !d.Collect })
+	})
 }
 
 func (a *app) gcCmd() *command {
@@ -164,23 +173,30 @@ func (a *app) gc(ctx context.Context, o netsetup.CollectOptions) error {
 	for _, key := range collected.Guests {
 		fmt.Fprintf(a.stdout, "files %s\n", key)
 	}
-	done := "taken back"
+	text, done := total(collected), "taken back"
 	if o.DryRun {
 		done = "would be taken back"
 	}
-	fmt.Fprintln(a.stdout, total(collected), done)
+	if text == "" {
+		text, done = "nothing", "to take back"
+	}
+	fmt.Fprintln(a.stdout, text, done)
 	return err
 }
 
-// total counts what was collected. VLANs and files are seldom among it: the hook removes them, unless it is killed or never
-// called.
+// total counts what was collected, "" for nothing. Bridges and VLANs are those without a record; what records name goes with them.
 func total(c netsetup.Collected) string {
-	text := count(len(c.Records), "record") + " and " + count(len(c.Bridges), "bridge")
-	if n := len(c.VLANs); n > 0 {
-		text += " and " + count(n, "VLAN")
+	var words []string
+	for _, of := range []struct {
+		n    int
+		what string
+	}{{len(c.Records), "record"}, {len(c.Bridges), "bridge"}, {len(c.VLANs), "VLAN"}} {
+		if of.n > 0 {
+			words = append(words, count(of.n, of.what))
+		}
 	}
 	if n := len(c.Guests); n > 0 {
-		text += " and the files of " + count(n, "container")
+		words = append(words, "the files of "+count(n, "container"))
 	}
-	return text
+	return strings.Join(words, " and ")
 }

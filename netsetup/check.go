@@ -19,6 +19,8 @@ type Drift struct {
 	What   string
 	// Repair says that [Setup.Repair] puts it right.
 	Repair bool
+	// Collect says that it is [Setup.Collect]'s, now or as soon as it is proved dead.
+	Collect bool
 }
 
 // Checked is what [Setup.Check] found.
@@ -116,13 +118,13 @@ func (s *Setup) sharedDrift(ctx context.Context) (sharedDrift, error) {
 // check compares what the container and its links have with what a record says.
 func (s *Setup) check(ctx context.Context, rec store.Record) ([]Drift, error) {
 	if rec.BootID != s.BootID {
-		return []Drift{{What: "the record is of another boot; lanhook gc removes it"}}, nil
+		return []Drift{{What: "the record is of another boot; lanhook gc removes it", Collect: true}}, nil
 	}
 	switch rec.State {
 	case store.Pending:
-		return []Drift{{What: "the attach is under way or was cut off; lanhook gc takes back what was cut off"}}, nil
+		return []Drift{{What: "the attach is under way or was cut off; lanhook gc takes back what was cut off", Collect: true}}, nil
 	case store.Leaving:
-		return []Drift{{What: "the detach is under way or was cut off; lanhook gc finishes what was cut off"}}, nil
+		return []Drift{{What: "the detach is under way or was cut off; lanhook gc finishes what was cut off", Collect: true}}, nil
 	case store.Attached:
 	}
 	if len(rec.Interfaces)+len(rec.Joined) == 0 {
@@ -130,7 +132,7 @@ func (s *Setup) check(ctx context.Context, rec store.Record) ([]Drift, error) {
 	}
 	ns, err := s.open(rec)
 	if err != nil {
-		return []Drift{{What: "the container's namespace is gone; lanhook gc removes the record"}}, nil
+		return []Drift{{What: "the container's namespace is gone; lanhook gc removes the record", Collect: true}}, nil
 	}
 	defer ns.Close()
 	drift, err := s.checkJoined(ctx, rec)
