@@ -34,12 +34,6 @@ func (s *Setup) look(ctx context.Context, ns *kernel.Namespace, attachments []po
 	}
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
 		facts, err := s.Host.Facts(ctx, ns, queries)
-		if err == nil && ns != nil {
-			facts.HasDefault, facts.DefaultOn, err = ns.Defaults()
-		}
-		if err == nil && ns != nil {
-			facts.HasAddress, err = ns.HasAddress()
-		}
 		if err != nil || ready(attachments, facts) || !time.Now().Before(deadline) {
 			return facts, err
 		}

@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -11,31 +12,51 @@ import (
 	"github.com/lanhook/lanhook/netsetup/plan"
 )
 
-// Defaults says for each family whether the namespace has a default route, and on which link: a look-up of an address for
-// documentation (RFC 5737, RFC 3849), which only a default route leads to.
-func (n *Namespace) Defaults() (plan.Families, plan.FamilyNames, error) {
-	v4, on4, err := n.defaultOn(netip.AddrFrom4([4]byte{192, 0, 2, 1}))
+// containerFacts says what a container has already. As a rule that is nothing: where a namespace has but its loopback, the
+// list of its links says it all, and no more is asked.
+func (n *Namespace) containerFacts(facts *plan.Facts, queries []Query) error {
+	links, err := n.conn.links()
 	if err != nil {
-		return plan.Families{}, plan.FamilyNames{}, err
+		return failed(err, "list links of the container")
 	}
-	v6, on6, err := n.defaultOn(netip.MustParseAddr("2001:db8::1"))
-	return plan.Families{V4: v4, V6: v6}, plan.FamilyNames{V4: on4, V6: on6}, err
+	for _, q := range queries {
+		// The kernel takes an alternative name for a name too.
+		if slices.ContainsFunc(links, func(s State) bool { return s.Name == q.IfName || slices.Contains(s.AltNames, q.IfName) }) {
+			facts.Taken[q.IfName] = true
+		}
+	}
+	if !slices.ContainsFunc(links, func(s State) bool { return !s.Loopback }) {
+		return nil
+	}
+	if err = n.defaults(facts, links); err == nil {
+		facts.HasAddress, err = n.hasAddress(links)
+	}
+	return err
 }
 
-// defaultOn is the link of the default route by which an address is reached.
-func (n *Namespace) defaultOn(dst netip.Addr) (bool, string, error) {
-	index, ok, err := n.conn.defaultIndex(dst)
-	if err != nil || !ok {
-		return false, "", err
+// defaults says for each family whether the namespace has a default route, and on which link: a look-up of an address for
+// documentation (RFC 5737, RFC 3849), which only a default route leads to.
+func (n *Namespace) defaults(facts *plan.Facts, links []State) error {
+	v4, has4, err := n.conn.defaultIndex(netip.AddrFrom4([4]byte{192, 0, 2, 1}))
+	if err != nil {
+		return err
 	}
-	// The link may have gone meanwhile, which does not make it another's.
-	link, _, err := n.conn.link(by{index: index})
-	return true, link.Name, err
+	v6, has6, err := n.conn.defaultIndex(netip.MustParseAddr("2001:db8::1"))
+	facts.HasDefault = plan.Families{V4: has4, V6: has6}
+	for _, s := range links {
+		if has4 && s.Index == v4 {
+			facts.DefaultOn.V4 = s.Name
+		}
+		if has6 && s.Index == v6 {
+			facts.DefaultOn.V6 = s.Name
+		}
+	}
+	return err
 }
 
-// HasAddress says for each family whether a link of the namespace has an address from which packets are routed: those of the
+// hasAddress says for each family whether a link of the namespace has an address from which packets are routed: those of the
 // loopback, and link-local ones, are none.
-func (n *Namespace) HasAddress() (plan.Families, error) {
+func (n *Namespace) hasAddress(links []State) (plan.Families, error) {
 	var has plan.Families
 	msgs, err := n.conn.dump(unix.RTM_GETADDR, nl.NewIfAddrmsg(unix.AF_UNSPEC))
 	if err != nil {
@@ -46,7 +67,8 @@ func (n *Namespace) HasAddress() (plan.Families, error) {
 		if err != nil {
 			return has, failed(err, "list addresses of the container")
 		}
-		routed := header.Scope < unix.RT_SCOPE_LINK
+		own := slices.ContainsFunc(links, func(s State) bool { return s.Loopback && s.Index == int(header.Index) })
+		routed := header.Scope < unix.RT_SCOPE_LINK && !own
 		has.V4 = has.V4 || routed && header.Family == unix.AF_INET
 		has.V6 = has.V6 || routed && header.Family == unix.AF_INET6
 	}

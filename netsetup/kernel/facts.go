@@ -96,14 +96,6 @@ func (h *Host) Facts(ctx context.Context, ns *Namespace, queries []Query) (plan.
 		if err != nil {
 			return plan.Facts{}, err
 		}
-		if ns == nil {
-			continue
-		}
-		if _, ok, err = ns.conn.link(by{name: q.IfName}); err != nil {
-			return plan.Facts{}, err
-		} else if ok {
-			facts.Taken[q.IfName] = true
-		}
 	}
 	if wantMTU {
 		s, ok, err := h.defaultLink()
@@ -120,8 +112,10 @@ func (h *Host) Facts(ctx context.Context, ns *Namespace, queries []Query) (plan.
 	if ns == nil {
 		return facts, nil
 	}
-	var err error
-	facts.NoIPv6, err = missingIPv6()
+	err := ns.containerFacts(&facts, queries)
+	if err == nil {
+		facts.NoIPv6, err = missingIPv6()
+	}
 	return facts, err
 }
 

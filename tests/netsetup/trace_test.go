@@ -287,14 +287,15 @@ func netlinkDeed(header []byte) string {
 		return "send"
 	}
 	kind := binary.NativeEndian.Uint16(header[4:])
-	if isQuestion(kind) {
+	flags := binary.NativeEndian.Uint16(header[6:])
+	if isQuestion(kind, flags) {
 		return fmt.Sprintf("read %d", kind)
 	}
 	return fmt.Sprintf("netlink %d", kind)
 }
 
 // isQuestion says whether a message only asks.
-func isQuestion(kind uint16) bool {
+func isQuestion(kind, flags uint16) bool {
 	const conntrackDelete, sockDiag = 2, 20
 	switch subsystem := kind >> 8; {
 	case subsystem == unix.NFNL_SUBSYS_NFTABLES:
@@ -302,7 +303,7 @@ func isQuestion(kind uint16) bool {
 	case subsystem == unix.NFNL_SUBSYS_CTNETLINK:
 		return kind&0xff != conntrackDelete
 	case kind == sockDiag:
-		return true
+		return flags&unix.NLM_F_ACK == 0 // With it, it is RTM_NEWADDR, which has the same number.
 	}
 	// The messages of rtnetlink come in fours: new, delete, get, set (linux/rtnetlink.h). A batch of nftables begins with
 	// one of type 16.
