@@ -46,7 +46,8 @@ func TestContainerFacts(t *testing.T) {
 			},
 		},
 		{
-			"another name", []string{
+			"another name",
+			[]string{
 				"link add uplink0 type veth peer name eth1", "link property add dev uplink0 altname eth0", "address add fd09::9/64 dev uplink0",
 			},
 			plan.Facts{Taken: map[string]bool{"eth0": true}, HasAddress: plan.Families{V6: true}},
