@@ -93,6 +93,18 @@ func spread(all []State, idle map[int]bool) {
 	}
 }
 
+// usedElsewhere says whether something hangs on a sub-interface in a namespace that lives. Those that are about to end are not
+// found, and what is left in them does not count. To look into all takes long on a large machine, so it is done only where a
+// child is possible: a macvlan that is up shows in its parent's filter, an ipvlan nowhere, but it needs its module.
+func (h *Host) usedElsewhere(s State) (bool, error) {
+	listens, err := h.listens(s)
+	if err != nil || !listens && errors.Is(unix.Access("/sys/module/ipvlan", unix.F_OK), os.ErrNotExist) {
+		return false, err
+	}
+	away, err := h.hangsElsewhere(s)
+	return len(away) > 0, err
+}
+
 // parentsElsewhere are the indexes that links of other namespaces say their parents have. Which namespace they mean is not
 // asked: some may be of a link that is not the host's. sure is false when a namespace could not be looked into.
 func (h *Host) parentsElsewhere() (parents map[int]bool, sure bool, err error) {

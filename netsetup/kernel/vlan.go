@@ -164,8 +164,9 @@ func (h *Host) withoutIPv6(name string) error {
 	return err
 }
 
-// releaseVLAN removes a sub-interface that is ours and on which nothing of the host hangs. What hangs on it in other
-// namespaces would go with it: the records say that no container does.
+// releaseVLAN removes a sub-interface that is ours and on which nothing hangs. What hangs on it in other namespaces would go
+// with it: the records say that no container of lanhook's does, but another engine may have found it and used it. Then it stays
+// for gc.
 func (h *Host) releaseVLAN(s plan.ReleaseVLAN) error {
 	v, ok, err := h.conn.link(by{name: s.Name})
 	if err != nil || !ok || !isSub(v) || v.Tag != s.Tag || v.Master != 0 {
@@ -179,6 +180,9 @@ func (h *Host) releaseVLAN(s plan.ReleaseVLAN) error {
 		if child.Parent == v.Index && !child.Elsewhere && child.Index != v.Index {
 			return nil
 		}
+	}
+	if used, err := h.usedElsewhere(v); err != nil || used {
+		return failed(err, "look for what hangs on VLAN %s", s.Name)
 	}
 	return failed(h.conn.remove(here, v.Index), "remove VLAN %s", s.Name)
 }

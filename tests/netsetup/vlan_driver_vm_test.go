@@ -240,6 +240,48 @@ func TestVLANCollectLeaves(t *testing.T) {
 	w.Host.Same(t)
 }
 
+// TestVLANOfAnotherEngine: the last container leaves a sub-interface on which another engine has hung its own by then, in a
+// namespace of which no record knows. gc removes it when that one has gone.
+func TestVLANOfAnotherEngine(t *testing.T) {
+	for name, child := range map[string]func(netlink.LinkAttrs) netlink.Link{
+		"macvlan":  func(a netlink.LinkAttrs) netlink.Link { return &netlink.Macvlan{LinkAttrs: a, Mode: netlink.MACVLAN_MODE_BRIDGE} },
+		"passthru": func(a netlink.LinkAttrs) netlink.Link { return &netlink.Macvlan{LinkAttrs: a, Mode: netlink.MACVLAN_MODE_PASSTHRU} },
+		"ipvlan":   func(a netlink.LinkAttrs) netlink.Link { return &netlink.IPVlan{LinkAttrs: a, Mode: netlink.IPVLAN_MODE_L2} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newVLAN(t, vlanOf("n", "macvlan", `"p0.40"`, 50, ""))
+			c, theirs := w.box(t, "c"), w.plainBox(t, "theirs")
+			c.attach(t, "network=n")
+			if name != "macvlan" {
+				// The kernel has children of one kind on a link, so that this one comes between the two.
+				change(t, c.Space, "eth0", netlink.LinkDel)
+			}
+			w.Host.Do(t, func() {
+				parent, err := netlink.LinkByName("p0.40")
+				if err != nil {
+					t.Fatal(err)
+				}
+				a := netlink.NewLinkAttrs()
+				a.Name, a.ParentIndex, a.Namespace = "theirs", parent.Attrs().Index, netlink.NsPid(theirs.PID)
+				if err = netlink.LinkAdd(child(a)); err != nil {
+					t.Fatal(err)
+				}
+			})
+			change(t, theirs.Space, "theirs", netlink.LinkSetUp)
+			c.detach(t)
+			w.subInterface(t, "p0.40")
+			if found, err := w.setup.Collect(t.Context(), netsetup.CollectOptions{}); err != nil || len(found.VLANs) > 0 {
+				t.Errorf("gc found %v (%v)", found.VLANs, err)
+			}
+			change(t, theirs.Space, "theirs", netlink.LinkDel)
+			if found, err := w.setup.Collect(t.Context(), netsetup.CollectOptions{}); err != nil || !slices.Equal(found.VLANs, []string{"p0.40"}) {
+				t.Errorf("gc found %v (%v)", found.VLANs, err)
+			}
+			w.empty(t)
+		})
+	}
+}
+
 // TestVLANDrift finds what is not as the record says, and puts right what can be.
 func TestVLANDrift(t *testing.T) {
 	w := newVLAN(t, vlanOf("tagged", "macvlan", `"p0"`, 50, "vlan = 60")+vlanOf("own", "vlan", `"p0"`, 51, "vlan = 61"))
