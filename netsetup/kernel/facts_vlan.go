@@ -126,6 +126,11 @@ func (h *Host) sub(l plan.Link, tag policy.Tag) (plan.Link, error) {
 	if ok {
 		return h.linkOf(s)
 	}
+	if l.Bridged == "" {
+		if l.Bridged, err = h.bridged(l, tag); err != nil {
+			return plan.Link{}, err
+		}
+	}
 	name, other := plan.SubNames(l, tag)
 	if free, err := h.freeFor(name, l, tag); err != nil {
 		return plan.Link{}, err
@@ -142,6 +147,26 @@ func (h *Host) sub(l plan.Link, tag policy.Tag) (plan.Link, error) {
 		l.MasterKind = ""
 	}
 	return l, nil
+}
+
+// bridged names the bridge of lanhook's that has a VLAN by a link as its uplink, "" for none. What an administrator does with
+// his bridges is his affair.
+func (h *Host) bridged(l plan.Link, tag policy.Tag) (string, error) {
+	if l.MasterKind != kindBridge || tag.Protocol != policy.Dot1Q {
+		return "", nil
+	}
+	bridge, ok, err := h.conn.link(by{index: l.Master})
+	if err != nil || !ok || bridge.Group != plan.Group || !bridge.FiltersVLANs {
+		return "", err
+	}
+	has, err := h.conn.portVLANs(l.Index)
+	if err != nil {
+		return "", failed(err, "list VLANs of %s", l.Name)
+	}
+	if slices.ContainsFunc(has, func(v PortVLAN) bool { return v.Range.From <= tag.ID && tag.ID <= v.Range.To }) {
+		return bridge.Name, nil
+	}
+	return "", nil
 }
 
 // freeFor says whether the sub-interface of a link can have a name: when nobody has it, or this very sub-interface, which

@@ -52,6 +52,9 @@ type Link struct {
 	// Both are looked up for uplinks only.
 	VLANs []policy.VLANRange `json:"vlans,omitempty"`
 	Above []Sub              `json:"above,omitempty"`
+	// Bridged is the bridge of lanhook's that has the VLAN of a sub-interface which is missing, by an uplink below that: the
+	// kernel would take it from there. It is "" for none.
+	Bridged string `json:"bridged,omitempty"`
 	// Localnet is true when what is sent from 127.0.0.0/8 may leave by it (route_localnet).
 	Localnet bool `json:"localnet,omitempty"`
 }

@@ -25,6 +25,8 @@ func checkParent(in Input, l link, fail failFunc) error {
 			"parent %s is a member of a %s", uplink.Name, uplink.MasterKind)
 	case uplink.Kind == "ipvlan" || uplink.Kind == "ipvtap":
 		return fail("name the link in the policy on which it lies itself", "parent %s is an %s child itself", uplink.Name, uplink.Kind)
+	case uplink.Bridged != "":
+		return bridged("parent", uplink, fail)
 	case !uplink.Up:
 		return down("parent", uplink, fail)
 	case l.mtu > uplink.MTU:
@@ -83,6 +85,14 @@ func down(what string, l Link, fail failFunc) error {
 		name = l.Subs[0].Parent
 	}
 	return fail(fmt.Sprintf("bring it up: ip link set %s up", name), "%s %s is down", what, name)
+}
+
+// bridged refuses a sub-interface that would take its VLAN from a bridge of lanhook's (net/core/dev.c,
+// __netif_receive_skb_core).
+func bridged(what string, l Link, fail failFunc) error {
+	return fail(fmt.Sprintf("put the network on that bridge too (driver bridge, with the same uplink and its vlan), or end the containers on %s first",
+		l.Bridged),
+		"%s %s would take its VLAN from bridge %s, whose uplink carries it", what, l.Name, l.Bridged)
 }
 
 // child is the kind of link that a network hangs on its parent, as messages have it.

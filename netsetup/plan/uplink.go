@@ -154,7 +154,8 @@ func checkShadow(n *policy.Network, up Link, fail failFunc) error {
 	for _, sub := range up.Above {
 		for _, r := range uplinkVLANs(n) {
 			if sub.Tag.Protocol == policy.Dot1Q && r.From <= sub.Tag.ID && sub.Tag.ID <= r.To {
-				return fail(fmt.Sprintf("remove it (ip link delete %s), or take the VLAN off the network", sub.Name),
+				return fail(fmt.Sprintf("take the VLAN off the network, or the sub-interface off the link when nothing uses it: "+
+					"ip link delete %s; one of lanhook's goes with its last container", sub.Name),
 					"what comes in on uplink %s in VLAN %d goes to its sub-interface %s, and not to the bridge", up.Name, sub.Tag.ID, sub.Name)
 			}
 		}
@@ -180,6 +181,8 @@ func checkNewPort(up Link, fail failFunc) error {
 		return fail("use driver ipvlan, whose children have their parent's MAC address, or another mode of the bond, such as "+
 			"active-backup or 802.3ad",
 			"uplink %s %s, which puts its members' MAC addresses in place of those of containers", up.Name, onBond(up))
+	case up.Bridged != "":
+		return bridged("uplink", up, fail)
 	case own >= 0:
 		return fail("use a link of its own or a VLAN sub-interface, or make the bridge yourself and move the address there; "+
 			"driver macvlan leaves the host its addresses",

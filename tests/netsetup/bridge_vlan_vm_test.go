@@ -4,6 +4,7 @@ package netsetup_test
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os/exec"
 	"slices"
@@ -354,6 +355,20 @@ func TestUplink(t *testing.T) {
 		c := w.box(t, "d")
 		c.attach(t, "network=ten")
 		w.done(t, c)
+	})
+	t.Run("whose VLAN a sub-interface would take", func(t *testing.T) {
+		w := newFloors(t, floors)
+		// Of a link that is named in two ways a policy does not know that it is one.
+		parent := fmt.Sprintf("{ mac = %q }", w.hostLink(t, nettest.Parent).MAC.String())
+		w.usePolicy(t, floors+vlanOf("same", "macvlan", parent, 30, "vlan = 20")+vlanOf("other", "macvlan", parent, 31, "vlan = 31"))
+		tower, same, other := w.box(t, "tower"), w.box(t, "same"), w.box(t, "other")
+		tower.attach(t, "network=tower")
+		same.refused(t, "parent p0.20 would take its VLAN from bridge lan0, whose uplink carries it", "network=same")
+		other.attach(t, "network=other")
+		tower.detach(t)
+		same.attach(t, "network=same")
+		tower.refused(t, "what comes in on uplink p0 in VLAN 20 goes to its sub-interface p0.20, and not to the bridge", "network=twenty")
+		w.done(t, same, other)
 	})
 	t.Run("with children", func(t *testing.T) {
 		w := newFloors(t, lan)
