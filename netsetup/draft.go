@@ -190,7 +190,7 @@ func (d *draft) choose(tx *store.Tx, a policy.Attachment) (plan.Choice, error) {
 	wire := d.facts.Wire(a)
 	l := lan{
 		scope:    a.Network.Scope(wire),
-		reserved: d.Policy.Reserved(a.Network, wire),
+		reserved: d.Policy.Reserved(a.Network, wire, d.facts.Wires),
 	}
 	for _, own := range uplink.Addresses {
 		l.own = append(l.own, ipam.Range{From: own, To: own})

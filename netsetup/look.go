@@ -34,6 +34,9 @@ func (s *Setup) look(ctx context.Context, ns *kernel.Namespace, attachments []po
 	}
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, 200*time.Millisecond) {
 		facts, err := s.Host.Facts(ctx, ns, queries)
+		if err == nil {
+			facts.Wires, err = s.wires(ctx, attachments, facts)
+		}
 		if err != nil || ready(attachments, facts) || !time.Now().Before(deadline) {
 			return facts, err
 		}
@@ -41,6 +44,35 @@ func (s *Setup) look(ctx context.Context, ns *kernel.Namespace, attachments []po
 			return plan.Facts{}, fmt.Errorf("wait for the parent: %w", err)
 		}
 	}
+}
+
+// wires are what those networks of the policy send on that might keep back addresses of the attachments, where it does not
+// follow from what the policy calls their parents: so nobody gets the gateway of a LAN by another of its names. One whose parent
+// is not there has no wire.
+func (s *Setup) wires(ctx context.Context, attachments []policy.Attachment, facts plan.Facts) (map[string]string, error) {
+	var wires map[string]string
+	for _, a := range attachments {
+		if _, ok := facts.Uplink[a.IfName]; !ok {
+			continue
+		}
+		for _, o := range s.Policy.Elsewhere(a.Network, facts.Wire(a), a.IPs) {
+			if _, known := wires[o.Name]; known {
+				continue
+			}
+			const key = "eth0"
+			q := kernel.Query{IfName: key}
+			addLinks(&q, o)
+			found, err := s.Host.Facts(ctx, nil, []kernel.Query{q})
+			if err != nil {
+				return nil, fmt.Errorf("look for the parent of network %s: %w", o.Name, err)
+			}
+			if wires == nil {
+				wires = map[string]string{}
+			}
+			wires[o.Name] = found.Wire(policy.Attachment{IfName: key, Network: o})
+		}
+	}
+	return wires, nil
 }
 
 // given are the host's addresses that are containers' as a whole, when another one is to be.

@@ -101,6 +101,7 @@ func TestReserved(t *testing.T) {
 	i := byte(0)
 	for name, n := range all {
 		i++
+		n.Name = name
 		a := netip.AddrFrom4([4]byte{10, 0, i, 1})
 		n.Subnets = []Subnet{{Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, i, 0}), 24), Gateway: a}}
 		keeps[ipam.Range{From: a, To: a}] = name
@@ -114,6 +115,8 @@ func TestReserved(t *testing.T) {
 		want     []string
 	}{
 		{"plain", "eth0", []string{"plain"}},
+		{"plain", "the default route's", []string{"plain", "route"}},
+		{"br", "the default route's", []string{"br"}},
 		{"fifty", "eth0.50", []string{"fifty", "dotted"}},
 		{"dotted", "eth0.50", []string{"fifty", "dotted"}},
 		{"qinq", "eth0.100.20", []string{"qinq", "inner"}},
@@ -131,11 +134,49 @@ func TestReserved(t *testing.T) {
 		for _, name := range tt.want {
 			want[name] = true
 		}
-		for _, r := range p.Reserved(all[tt.of], tt.wire) {
+		for _, r := range p.Reserved(all[tt.of], tt.wire, map[string]string{"route": "the default route's", "br30": "the default route's", "mac": ""}) {
 			got[keeps[r]] = true
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("Reserved of %s on %s (-want +got):\n%s", tt.of, tt.wire, diff)
+		}
+	}
+}
+
+// TestElsewhere: only of a network that could keep back an address is it asked what it sends on.
+func TestElsewhere(t *testing.T) {
+	lan := []Subnet{{Prefix: netip.MustParsePrefix("10.0.0.0/24")}}
+	other := []Subnet{{Prefix: netip.MustParsePrefix("10.1.0.0/24")}}
+	all := map[string]*Network{
+		"plain":   {Driver: Macvlan, Parent: Parent{Name: "eth0"}, Subnets: lan},
+		"same":    {Driver: IPVLAN, Parent: Parent{Name: "eth0"}, Subnets: lan},
+		"office":  {Driver: Macvlan, Parent: Parent{Name: "office"}, Subnets: lan},
+		"route":   {Driver: Macvlan, Parent: Parent{DefaultRoute: true}, Subnets: lan},
+		"far":     {Driver: Macvlan, Parent: Parent{Name: "eth1"}, Subnets: other},
+		"nothing": {Driver: Macvlan, Parent: Parent{Name: "eth2"}},
+		"device":  {Driver: HostDevice, Device: Device{Name: "eth7"}, Subnets: lan},
+		"br":      {Driver: Bridge, Bridge: "br0", Subnets: lan},
+	}
+	for name, n := range all {
+		n.Name = name
+	}
+	p := &Policy{Networks: all}
+	for _, tt := range []struct {
+		of   string
+		ips  []netip.Prefix
+		want []string
+	}{
+		{"plain", nil, []string{"office", "route"}},
+		{"nothing", nil, nil},
+		{"nothing", []netip.Prefix{netip.MustParsePrefix("10.1.0.1/8")}, []string{"far"}},
+		{"br", nil, nil},
+	} {
+		var got []string
+		for _, n := range p.Elsewhere(all[tt.of], "eth0", tt.ips) {
+			got = append(got, n.Name)
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("Elsewhere of %s (-want +got):\n%s", tt.of, diff)
 		}
 	}
 }

@@ -81,6 +81,8 @@ type Facts struct {
 	Users map[string]string `json:"users,omitempty"`
 	// Tagged are links of the host that have the tag which is to be a container's own, with the driver vlan.
 	Tagged map[string]string `json:"tagged,omitempty"`
+	// Wires are what networks of the policy send on, by their names, where only the kernel can tell: see [policy.Policy.Elsewhere].
+	Wires map[string]string `json:"wires,omitempty"`
 	// Taken are the names asked for that the container has already.
 	Taken map[string]bool `json:"taken,omitempty"`
 	// DefaultMTU is that of the link with the host's default route, 0 without one.

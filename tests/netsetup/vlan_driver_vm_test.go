@@ -244,9 +244,15 @@ func TestVLANCollectLeaves(t *testing.T) {
 // namespace of which no record knows. gc removes it when that one has gone.
 func TestVLANOfAnotherEngine(t *testing.T) {
 	for name, child := range map[string]func(netlink.LinkAttrs) netlink.Link{
-		"macvlan":  func(a netlink.LinkAttrs) netlink.Link { return &netlink.Macvlan{LinkAttrs: a, Mode: netlink.MACVLAN_MODE_BRIDGE} },
-		"passthru": func(a netlink.LinkAttrs) netlink.Link { return &netlink.Macvlan{LinkAttrs: a, Mode: netlink.MACVLAN_MODE_PASSTHRU} },
-		"ipvlan":   func(a netlink.LinkAttrs) netlink.Link { return &netlink.IPVlan{LinkAttrs: a, Mode: netlink.IPVLAN_MODE_L2} },
+		"macvlan": func(a netlink.LinkAttrs) netlink.Link {
+			return &netlink.Macvlan{LinkAttrs: a, Mode: netlink.MACVLAN_MODE_BRIDGE}
+		},
+		"passthru": func(a netlink.LinkAttrs) netlink.Link {
+			return &netlink.Macvlan{LinkAttrs: a, Mode: netlink.MACVLAN_MODE_PASSTHRU}
+		},
+		"ipvlan": func(a netlink.LinkAttrs) netlink.Link {
+			return &netlink.IPVlan{LinkAttrs: a, Mode: netlink.IPVLAN_MODE_L2}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newVLAN(t, vlanOf("n", "macvlan", `"p0.40"`, 50, ""))

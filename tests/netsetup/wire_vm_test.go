@@ -122,3 +122,68 @@ func TestOneWireOtherName(t *testing.T) {
 	b.refused(t, "10.99.0.9", "network=dotted,ip=10.99.0.9")
 	w.done(t, a)
 }
+
+// aliases are networks that name one wire, or VLAN 50 of it, in ways that only the kernel knows to be the same.
+const aliases = `
+[network.gate]
+driver = "macvlan"
+parent = { mac = "02:70:00:00:00:01" }
+  [[network.gate.subnet]]
+  subnet  = "10.99.0.0/24"
+  gateway = "10.99.0.1"
+  exclude = ["10.99.0.200"]
+
+[network.plain]
+driver = "macvlan"
+parent = "p0"
+  [[network.plain.subnet]]
+  subnet  = "10.99.0.0/16"
+  gateway = "10.99.0.7"
+
+[network.fifty]
+driver = "macvlan"
+parent = "office"
+  [[network.fifty.subnet]]
+  subnet  = "10.98.0.0/24"
+  gateway = "10.98.0.1"
+
+[network.tagged]
+driver = "macvlan"
+parent = "p0"
+vlan   = 50
+  [[network.tagged.subnet]]
+  subnet = "10.98.0.0/24"
+
+[[rule]]
+name      = "spelled"
+match     = { id = "spelled*" }
+ip        = ["10.99.0.0/16", "10.98.0.0/16"]
+spell-out = { drivers = ["macvlan"], parents = ["p0"], vlans = [50] }
+`
+
+// TestOneWireManyNames keeps the gateway's address of a LAN from containers of networks that name the same wire otherwise, and
+// from those that spell it out.
+func TestOneWireManyNames(t *testing.T) {
+	w := newWorld(t, aliases)
+	c, spelled := w.box(t, "c"), w.box(t, "spelled")
+	for _, kept := range []string{"10.99.0.1", "10.99.0.200"} {
+		c.refused(t, "kept back by a network of the policy", "network=plain,ip="+kept)
+		spelled.refused(t, "kept back by a network of the policy", "network=driver=macvlan,parent=p0,ip="+kept+"/16")
+	}
+	c.refused(t, "kept back by a network of the policy", "network=gate,ip=10.99.0.7")
+	c.attach(t, "network=plain,ip=10.99.0.9")
+	w.done(t, c)
+}
+
+// TestOneVLANManyNames does so in a VLAN whose sub-interface has the administrator's name.
+func TestOneVLANManyNames(t *testing.T) {
+	nettest.Need(t, nettest.VLAN)
+	w := newWorld(t, aliases)
+	addVLAN(t, w.Host, nettest.Parent, "office", 50, false)
+	w.Host.Remember(t)
+	c, spelled := w.box(t, "c"), w.box(t, "spelled")
+	c.refused(t, "kept back by a network of the policy", "network=tagged,ip=10.98.0.1")
+	spelled.refused(t, "kept back by a network of the policy", "network=driver=macvlan,parent=p0,vlan=50,ip=10.98.0.1/16")
+	c.attach(t, "network=tagged,ip=10.98.0.9")
+	w.done(t, c)
+}
