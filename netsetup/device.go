@@ -69,6 +69,34 @@ func (d *draft) device(tx *store.Tx, a policy.Attachment) error {
 	return tx.InUse("device "+a.Network.Device.String(), lease)
 }
 
+// leaving refuses a link on which something is to hang, directly or by a VLAN of it, while an attach of another container is
+// about to move it: what hangs on it would be deleted with the move. Once that one is done, the host does not have it any more.
+func (d *draft) leaving(tx *store.Tx, a policy.Attachment) error {
+	var names []string
+	for _, link := range []plan.Link{d.facts.Uplink[a.IfName], d.facts.PortUplink[a.IfName]} {
+		names = append(names, link.Name, link.Base)
+		for _, sub := range link.Subs {
+			names = append(names, sub.Parent)
+		}
+	}
+	for _, name := range names {
+		holder, ok, err := deviceHolder(tx, sharedDevice+"name/"+name)
+		if err != nil {
+			return err
+		}
+		if !ok || holder.State != store.Pending || holder.Ref() == d.rec.Ref() || !d.isHere(holder) {
+			continue
+		}
+		lease := store.Lease{Record: holder.ID, Container: holder.Container}
+		i := slices.IndexFunc(holder.Interfaces, func(i plan.Interface) bool { return i.Driver == policy.HostDevice.String() })
+		if i >= 0 {
+			lease.IfName = holder.Interfaces[i].Name
+		}
+		return tx.InUse("device "+name, lease)
+	}
+	return nil
+}
+
 // deviceHolder is the record that has a device by one of its names.
 func deviceHolder(tx *store.Tx, name string) (store.Record, bool, error) {
 	refs, err := usersOf(tx, name, 0)

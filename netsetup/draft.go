@@ -184,6 +184,9 @@ func (d *draft) choose(tx *store.Tx, a policy.Attachment) (plan.Choice, error) {
 			return plan.Choice{}, err
 		}
 	}
+	if err := d.leaving(tx, a); err != nil {
+		return plan.Choice{}, err
+	}
 	if err := d.vlans(tx, a); err != nil {
 		return plan.Choice{}, err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/lanhook/lanhook/netsetup/store"
 	"github.com/lanhook/lanhook/tests/nettest"
 )
 
@@ -136,5 +137,36 @@ ipam   = "none"
 	c.refused(t, "device card0 is asked for twice", "network=card", "network.eth1=bymac")
 	other.attach(t, "network=lan")
 	c.refused(t, "device card1 stays with the host: container other has a macvlan child on it", "network=under")
+	w.done(t, other)
+}
+
+// TestDeviceLeaving refuses to hang a link on a device that another attach is about to move, which would delete it.
+func TestDeviceLeaving(t *testing.T) {
+	w := newWorld(t, `
+[network.bymac]
+driver = "host-device"
+ipam   = "none"
+device = { mac = "02:78:00:00:00:01" }
+
+[network.lan]
+driver = "macvlan"
+parent = "card0"
+ipam   = "none"
+`)
+	w.withCard(t)
+	c, other := w.box(t, "c"), w.box(t, "other")
+	c.attach(t, "network=bymac")
+	rec := w.records(t)[0]
+	c.detach(t)
+	// As it is between the record and the move.
+	rec.State, rec.Writer = store.Pending, store.Process(w.setup.Self)
+	if err := w.setup.Store.Update(t.Context(), func(tx *store.Tx) error { return tx.Put(rec) }); err != nil {
+		t.Fatal(err)
+	}
+	other.refused(t, "device card0 is in use by interface eth0 of container c", "network=lan")
+	if err := w.setup.Store.Update(t.Context(), func(tx *store.Tx) error { return tx.Delete(rec.Ref()) }); err != nil {
+		t.Fatal(err)
+	}
+	other.attach(t, "network=lan")
 	w.done(t, other)
 }
