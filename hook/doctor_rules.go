@@ -36,7 +36,7 @@ func rulesFindings(ctx context.Context, files engine.Files, p *policy.Policy) []
 	}
 	defer host.Close()
 	chains, err := host.ForwardDrop()
-	found = append(found, dropFindings(files, bridges(p), chains, err)...)
+	found = append(found, dropFindings(files, bridges(files, p), chains, err)...)
 	out := outward(p)
 	var facts plan.Facts
 	err = nil
@@ -79,11 +79,22 @@ func outward(p *policy.Policy) wayOut {
 	return wayOut{of(true), of(false)}
 }
 
-// bridges are the bridges of networks that leave the host.
-func bridges(p *policy.Policy) []string {
+// bridges are the bridges of networks whose packets the host's own rules see: of those that it forwards for, and where the
+// kernel shows what is bridged to the rules as well (br_netfilter), as Docker and Kubernetes have it, of those on a LAN too. On a
+// bridge that filters VLANs everything has a tag, which is shown by a setting of its own only.
+func bridges(files engine.Files, p *policy.Policy) []string {
 	out := outward(p)
+	all := slices.Concat(out.v4, out.v6)
+	on := func(setting string) bool {
+		text, err := files.Read("/proc/sys/net/bridge/bridge-nf-" + setting)
+		return err == nil && strings.TrimSpace(string(text)) == "1"
+	}
+	if on("call-iptables") || on("call-ip6tables") {
+		tagged := on("filter-vlan-tagged")
+		all = append(all, networks(p, func(n *policy.Network) bool { return n.OnLAN() && (tagged || !n.FiltersVLANs()) })...)
+	}
 	var names []string
-	for _, name := range slices.Concat(out.v4, out.v6) {
+	for _, name := range all {
 		names = append(names, p.Networks[name].Bridge)
 	}
 	return slices.Compact(slices.Sorted(slices.Values(names)))

@@ -122,6 +122,25 @@ func TestDropFindings(t *testing.T) {
 			want: warn(ipFORWARD, "iptables -I FORWARD -i lh-apps -j ACCEPT, the same with -o, and where these rules are kept"),
 		},
 		{
+			name: "iptables, of what is bridged with tags too", policy: policyOf(), chains: []string{ipFORWARD},
+			files: map[string]string{
+				"proc/sys/net/bridge/bridge-nf-call-iptables": "1\n", "proc/sys/net/bridge/bridge-nf-filter-vlan-tagged": "1\n",
+			},
+			want: []engine.Finding{{
+				Check: "forward", Level: engine.Warn,
+				Means: ipFORWARD + " drops what none of its rules accepts (which these are is not looked at): unless one accepts what " +
+					"lh-apps, trunk0 forwards, containers there reach nothing beyond the host, and published ports do not answer",
+				Do: "iptables -I FORWARD -i BRIDGE -j ACCEPT, the same with -o, and where these rules are kept; BRIDGE is each of lh-apps, trunk0",
+			}},
+		},
+		{
+			name: "iptables, of what is bridged without tags", policy: policyOf(), chains: []string{ipFORWARD},
+			files: map[string]string{
+				"proc/sys/net/bridge/bridge-nf-call-iptables": "1\n", "proc/sys/net/bridge/bridge-nf-filter-vlan-tagged": "0\n",
+			},
+			want: warn(ipFORWARD, "iptables -I FORWARD -i lh-apps -j ACCEPT, the same with -o, and where these rules are kept"),
+		},
+		{
 			name: "ip6tables", policy: policyOf(), chains: []string{"chain ip6 filter FORWARD"},
 			want: warn("chain ip6 filter FORWARD", "ip6tables -I FORWARD -i lh-apps -j ACCEPT, the same with -o, and where these rules are kept"),
 		},
@@ -159,7 +178,8 @@ func TestDropFindings(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := dropFindings(below(t, c.files), bridges(c.policy), c.chains, c.err)
+			files := below(t, c.files)
+			got := dropFindings(files, bridges(files, c.policy), c.chains, c.err)
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Errorf("the findings differ (-want +got):\n%s", diff)
 			}
