@@ -51,6 +51,9 @@ func (e *HostNamespaceError) Hint() string {
 // oneUserHint helps where a parent has another kind of users.
 const oneUserHint = "a link cannot be a macvlan parent and an ipvlan parent, a bridge port or a bond member at once"
 
+// passthruHint helps where a parent has, or is to have, a child in passthru mode.
+const passthruHint = "give the network another link or a VLAN of its own, or end the container that has the other child: lanhook ls"
+
 // takenHint helps where the engine gave the container an eth0, and where somebody else did.
 const takenHint = "start it without the engine's own network (--network none), " +
 	"or ask for another name, as a pod has to: io.lanhook.network.NAME"

@@ -111,10 +111,12 @@ func (h *Host) macvlanInvalid(e *Error, s plan.AddMacvlan) error {
 		e.Cause = fmt.Sprintf("an MTU of %d is above the %d of %s", s.MTU, parent.MTU, s.Parent)
 	case s.Mode == policy.ModePassthru:
 		e.Cause = s.Parent + " has another macvlan child, and passthru takes a parent for itself"
+		e.hint = passthruHint
 	case parent.Loopback:
 		e.Cause = s.Parent + " is the loopback interface"
 	default:
 		e.Cause = s.Parent + " may have a macvlan child in passthru mode, which takes a parent for itself"
+		e.hint = passthruHint
 	}
 	return e
 }
