@@ -56,6 +56,32 @@ func (d *draft) device(tx *store.Tx, a policy.Attachment) error {
 	if found, ok := d.facts.Device[a.IfName]; ok {
 		name = deviceNames(found.Device)[0]
 	}
+	return d.deviceFree(tx, name, "device "+a.Network.Device.String())
+}
+
+// away refuses a parent or an uplink that is not there since a container has it as its device.
+func (d *draft) away(tx *store.Tx, a policy.Attachment) error {
+	what, p, found := "parent ", a.Network.Parent, d.facts.Uplink[a.IfName].Name != ""
+	if a.Network.Driver == policy.Bridge {
+		what, p, found = "uplink ", a.Network.Uplink, !a.Network.HasUplink() || d.facts.PortUplink[a.IfName].Name != ""
+	}
+	if found {
+		return nil
+	}
+	base, _ := policy.SplitVLAN(p.Name)
+	for _, link := range []policy.Device{{Name: p.Name}, {Name: base}, {Name: p.AltName}, {MAC: p.MAC}} {
+		if link.Name == "" && len(link.MAC) == 0 {
+			continue
+		}
+		if err := d.deviceFree(tx, selectedName(link), what+p.String()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deviceFree refuses what needs a device, by one of its names, that another container has.
+func (d *draft) deviceFree(tx *store.Tx, name, what string) error {
 	holder, ok, err := deviceHolder(tx, name)
 	if err != nil || !ok || holder.Ref() == d.rec.Ref() {
 		return err
@@ -66,7 +92,7 @@ func (d *draft) device(tx *store.Tx, a policy.Attachment) error {
 			lease.IfName = i.Name
 		}
 	}
-	return tx.InUse("device "+a.Network.Device.String(), lease)
+	return tx.InUse(what, lease)
 }
 
 // leaving refuses a link on which something is to hang, directly or by a VLAN of it, while an attach of another container is

@@ -183,6 +183,8 @@ func (d *draft) choose(tx *store.Tx, a policy.Attachment) (plan.Choice, error) {
 		if err := d.device(tx, a); err != nil {
 			return plan.Choice{}, err
 		}
+	} else if err := d.away(tx, a); err != nil {
+		return plan.Choice{}, err
 	}
 	if err := d.leaving(tx, a); err != nil {
 		return plan.Choice{}, err

@@ -75,6 +75,20 @@ func TestDevice(t *testing.T) {
 	if checked, err := w.setup.Check(t.Context(), w.records(t)); err != nil || len(checked.Of[0]) > 0 {
 		t.Errorf("check: %+v (%v)", checked, err)
 	}
+	// A later policy has other uses for it.
+	w.usePolicy(t, `
+[network.lan]
+driver = "macvlan"
+parent = "card0"
+parent-wait = "0s"
+
+[network.flat]
+driver = "bridge"
+uplink = { mac = "02:78:00:00:00:01" }
+`)
+	other.refused(t, "parent card0 is in use by interface eth0 of container c", "network=lan")
+	other.refused(t, "is in use by interface eth0 of container c", "network=flat")
+	w.usePolicy(t, card)
 	w.done(t, c)
 	other.attach(t, "network=bymac")
 	other.has(t, "eth0 veth")
