@@ -160,9 +160,7 @@ func usable(b State) error {
 
 func (h *Host) finishBridge(b State, s plan.EnsureBridge, settings []nl.NetlinkRequestData) error {
 	if b.Up && len(settings) > 0 {
-		header := nl.NewIfInfomsg(unix.AF_UNSPEC)
-		header.Index = int32(b.Index) //nolint:gosec // G115: an index is 31 bits
-		if err := h.conn.change(unix.RTM_SETLINK, 0, append([]nl.NetlinkRequestData{header}, settings...)...); err != nil {
+		if err := h.conn.change(unix.RTM_SETLINK, 0, append([]nl.NetlinkRequestData{indexMessage(b.Index)}, settings...)...); err != nil {
 			return failed(err, "set rp_filter and route_localnet of bridge %s", s.Name)
 		}
 	}
@@ -244,20 +242,18 @@ func hasFamily(list []netip.Prefix, protocol string) bool {
 // port would answer; nobody else has the address, which is made of the bridge's own MAC address. A kernel without IPv6
 // needs nothing.
 func (h *Host) settle(name string) error {
-	settings := []request.Sysctl{
-		{Key: "net.ipv6.conf." + ifName + ".accept_ra", Value: "0"},
-		{Key: "net.ipv6.conf." + ifName + ".accept_dad", Value: "0"},
-	}
-	err := h.do(func() error { return h.proc.write(name, settings) })
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
+	return h.setIPv6(name, [2]string{"accept_ra", "0"}, [2]string{"accept_dad", "0"})
+}
+
+// indexMessage begins a message about the link with an index.
+func indexMessage(index int) *nl.IfInfomsg {
+	m := nl.NewIfInfomsg(unix.AF_UNSPEC)
+	m.Index = int32(index) //nolint:gosec // G115: an index is 31 bits
+	return m
 }
 
 func upMessage(index int) *nl.IfInfomsg {
-	m := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	m.Index = int32(index) //nolint:gosec // G115: an index is 31 bits
+	m := indexMessage(index)
 	m.Flags, m.Change = unix.IFF_UP, unix.IFF_UP
 	return m
 }
@@ -286,9 +282,7 @@ func (h *Host) releaseBridge(s plan.ReleaseBridge) error {
 
 // remove removes a link, and succeeds when it is not there.
 func (c *conn) remove(id nsid, index int) error {
-	header := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	header.Index = int32(index) //nolint:gosec // G115: an index is 31 bits
-	parts := []nl.NetlinkRequestData{header}
+	parts := []nl.NetlinkRequestData{indexMessage(index)}
 	if id != here {
 		parts = append(parts, number(unix.IFLA_TARGET_NETNSID, id))
 	}

@@ -247,7 +247,7 @@ func (h *Host) bound(s State) ([]string, error) {
 	}
 	for _, child := range all {
 		// A veth names its peer, which does not need it.
-		if child.Parent == s.Index && !child.Elsewhere && child.Index != s.Index && child.Kind != kindVeth {
+		if child.isOn(s.Index) && child.Kind != kindVeth {
 			why = append(why, fmt.Sprintf("%s %s hangs on it", child.Kind, child.Name))
 		}
 	}
@@ -261,70 +261,6 @@ func (h *Host) bound(s State) ([]string, error) {
 		why = append(why, "it has the host's default route")
 	}
 	return why, err
-}
-
-// hangsElsewhere looks for children of a link in the namespaces that can be found: they would be deleted with its move.
-func (h *Host) hangsElsewhere(parent State) ([]string, error) {
-	living, err := h.Scan()
-	if err != nil {
-		return nil, err
-	}
-	var why []string
-	for inode, paths := range living.paths {
-		if inode == h.id.Inode {
-			continue
-		}
-		for _, path := range paths {
-			ns, err := h.Namespace(path)
-			if err != nil {
-				continue // it has ended meanwhile
-			}
-			names, err := ns.hangsOn(parent.Index)
-			if err = errors.Join(err, ns.Close()); err != nil {
-				return nil, err
-			}
-			for _, name := range names {
-				why = append(why, fmt.Sprintf("%s in network namespace %s hangs on it", name, path))
-			}
-			break
-		}
-	}
-	slices.Sort(why)
-	return why, nil
-}
-
-// hangsOn are the namespace's links that hang on the host's link with an index, but for a veth, whose peer that is.
-func (n *Namespace) hangsOn(index int) ([]string, error) {
-	msg, err := n.conn.get(unix.RTM_GETNSID, nl.NewRtGenMsg(), number(unix.NETNSA_FD, n.host.home.file.fd))
-	if err != nil {
-		return nil, failed(err, "ask how network namespace %s knows the host's", n.file.path)
-	}
-	host, err := parseNSID(msg)
-	if err != nil || host < 0 {
-		return nil, err
-	}
-	msgs, err := n.conn.dump(unix.RTM_GETLINK, nl.NewIfInfomsg(unix.AF_UNSPEC), number(unix.IFLA_EXT_MASK, extSkipStats))
-	if err != nil {
-		return nil, failed(err, "list links of network namespace %s", n.file.path)
-	}
-	var names []string
-	for _, msg := range msgs {
-		s, err := parseLink(msg)
-		if err != nil {
-			return nil, err
-		}
-		attrs, err := attributes(msg, unix.SizeofIfInfomsg)
-		if err != nil {
-			return nil, err
-		}
-		isHost := slices.ContainsFunc(attrs, func(a attribute) bool {
-			return a.kind == unix.IFLA_LINK_NETNSID && nsid(a.number()) == host //nolint:gosec // G115: signed in the kernel
-		})
-		if isHost && s.Parent == index && s.Kind != kindVeth {
-			names = append(names, s.Kind+" "+s.Name)
-		}
-	}
-	return names, nil
 }
 
 // hasDefault says whether a default route of the host leads to a link, one that stands behind another included.

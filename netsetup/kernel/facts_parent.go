@@ -19,7 +19,7 @@ func (h *Host) siblings(facts *plan.Facts, q Query, parent plan.Link) error {
 		return failed(err, "list ipvlan children of %s", parent.Name)
 	}
 	for _, s := range all {
-		if s.Parent != parent.Index || s.Mode == q.Mode && s.Flag == q.Flag {
+		if !s.isOn(parent.Index) || s.Mode == q.Mode && s.Flag == q.Flag {
 			continue
 		}
 		if facts.Users == nil {

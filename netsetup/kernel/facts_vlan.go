@@ -176,7 +176,7 @@ func (h *Host) freeFor(name string, l plan.Link, tag policy.Tag) (bool, error) {
 		return false, nil
 	}
 	s, taken, err := h.conn.link(by{name: name})
-	same := isSub(s) && s.Tag == tag && !s.Elsewhere && (l.Index == 0 || s.Parent == l.Index)
+	same := isSub(s) && s.Tag == tag && (l.Index == 0 && !s.Elsewhere || s.isOn(l.Index))
 	return !taken || same, err
 }
 
@@ -186,9 +186,7 @@ func (h *Host) subOf(l plan.Link, tag policy.Tag) (State, bool, error) {
 	if l.Index == 0 {
 		return State{}, false, nil
 	}
-	is := func(s State) bool {
-		return s.Kind == kindVLAN && s.Parent == l.Index && !s.Elsewhere && s.Tag == tag
-	}
+	is := func(s State) bool { return s.Kind == kindVLAN && s.isOn(l.Index) && s.Tag == tag }
 	name, _ := plan.SubNames(l, tag)
 	s, ok, err := h.conn.link(by{name: name})
 	if err != nil || ok && is(s) {

@@ -4,9 +4,6 @@ package kernel
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -91,72 +88,6 @@ func spread(all []State, idle map[int]bool) {
 			}
 		}
 	}
-}
-
-// usedElsewhere says whether something hangs on a sub-interface in a namespace that lives. Those that are about to end are not
-// found, and what is left in them does not count. To look into all takes long on a large machine, so it is done only where a
-// child is possible: a macvlan that is up shows in its parent's filter, an ipvlan nowhere, but it needs its module.
-func (h *Host) usedElsewhere(s State) (bool, error) {
-	listens, err := h.listens(s)
-	if err != nil || !listens && errors.Is(unix.Access("/sys/module/ipvlan", unix.F_OK), os.ErrNotExist) {
-		return false, err
-	}
-	away, err := h.hangsElsewhere(s)
-	return len(away) > 0, err
-}
-
-// parentsElsewhere are the indexes that links of other namespaces say their parents have. Which namespace they mean is not
-// asked: some may be of a link that is not the host's. sure is false when a namespace could not be looked into.
-func (h *Host) parentsElsewhere() (parents map[int]bool, sure bool, err error) {
-	for range maxScans {
-		living, err := h.Scan()
-		if err != nil {
-			return nil, false, err
-		}
-		parents, sure = map[int]bool{}, true
-		for inode, paths := range living.paths {
-			if inode == h.id.Inode {
-				continue
-			}
-			seen, err := h.parentsIn(inode, paths, parents)
-			if err != nil {
-				return nil, false, err
-			}
-			sure = sure && seen
-		}
-		if sure {
-			break
-		}
-	}
-	return parents, sure, nil
-}
-
-// parentsIn adds those of one namespace, by the first of its paths that still leads there; false when none does.
-func (h *Host) parentsIn(inode uint64, paths []string, parents map[int]bool) (bool, error) {
-	for _, path := range paths {
-		ns, err := h.Namespace(path)
-		_, own := errors.AsType[*HostNamespaceError](err)
-		switch {
-		case errors.Is(err, os.ErrNotExist), errors.Is(err, unix.ESRCH), own:
-			continue
-		case err != nil:
-			return false, fmt.Errorf("look for what hangs on VLANs: %w", err)
-		case ns.id.Inode != inode:
-			if err = ns.Close(); err != nil {
-				return false, err
-			}
-			continue
-		}
-		all, err := ns.conn.links()
-		for _, s := range all {
-			if s.Elsewhere {
-				parents[s.Parent] = true
-			}
-		}
-		err = errors.Join(failed(err, "list links of network namespace %s", path), ns.Close())
-		return err == nil, err
-	}
-	return false, nil
 }
 
 // tableOf is the header of a question about a link's table of addresses: a struct ndmsg (linux/neighbour.h).

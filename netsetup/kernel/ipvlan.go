@@ -3,7 +3,6 @@
 package kernel
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -17,7 +16,7 @@ import (
 // addIPVLAN makes the link in the container's namespace at once, as [Kernel.addMacvlan] does. Mode and flag are always
 // said: without them the kernel would put the parent, with all of its children, into mode l3 (drivers/net/ipvlan/ipvlan_main.c,
 // ipvlan_link_new).
-func (k *Kernel) addIPVLAN(_ context.Context, s plan.AddIPVLAN) error {
+func (k *Kernel) addIPVLAN(s plan.AddIPVLAN) error {
 	ns, err := k.namespace()
 	if err != nil {
 		return err

@@ -91,13 +91,13 @@ func (k *Kernel) Apply(ctx context.Context, step plan.Step) error {
 func (k *Kernel) link(ctx context.Context, step plan.Step) error {
 	switch s := step.(type) {
 	case plan.AddIPVLAN:
-		return k.addIPVLAN(ctx, s)
+		return k.addIPVLAN(s)
 	case plan.EnsureVLAN:
 		return k.host.ensureVLAN(ctx, s)
 	case plan.AddVLAN:
 		return k.addVLAN(ctx, s)
 	case plan.MoveLink:
-		return k.moveLink(ctx, s)
+		return k.moveLink(s)
 	case plan.EnsureUplink:
 		return k.host.ensureUplink(s)
 	default:

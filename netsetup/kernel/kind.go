@@ -99,6 +99,29 @@ func vlanProtocolOf(v uint16) policy.VLANProtocol {
 	return 0
 }
 
+func (s *State) parseInfo(value []byte) error {
+	attrs, err := attributes(value, 0)
+	if err != nil {
+		return err
+	}
+	var data []byte
+	for _, a := range attrs {
+		switch a.kind {
+		case unix.IFLA_INFO_KIND:
+			s.Kind = a.text()
+		case unix.IFLA_INFO_SLAVE_KIND:
+			s.MasterKind = a.text()
+		case unix.IFLA_INFO_DATA:
+			data = a.value
+		}
+	}
+	attrs, err = attributes(data, 0)
+	for _, a := range attrs {
+		s.parseKind(a)
+	}
+	return err
+}
+
 // parseKind reads what there is of a link's kind.
 func (s *State) parseKind(a attribute) {
 	switch {

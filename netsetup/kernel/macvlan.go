@@ -89,7 +89,7 @@ func (h *Host) user(index int, kind string) string {
 		return ""
 	}
 	for _, child := range children {
-		if child.Parent == index {
+		if child.isOn(index) {
 			return fmt.Sprintf(": it has the %s child %s", kind, child.Name)
 		}
 	}

@@ -83,8 +83,8 @@ func (h *Host) dropVLANs(port State, ranges []policy.VLANRange) error {
 
 // vlanMessage tells a port's VLANs: a struct bridge_vlan_info each, or two for the ends of a range (linux/if_bridge.h).
 func vlanMessage(port State, list []PortVLAN) []nl.NetlinkRequestData {
-	header := nl.NewIfInfomsg(unix.AF_BRIDGE)
-	header.Index = int32(port.Index) //nolint:gosec // G115: an index is 31 bits
+	header := indexMessage(port.Index)
+	header.Family = unix.AF_BRIDGE
 	var infos []nl.NetlinkRequestData
 	add := func(flags uint16, id int) {
 		value := binary.NativeEndian.AppendUint16(nil, flags)
@@ -257,10 +257,8 @@ func (h *Host) RepairBridge(s plan.EnsureBridge) error {
 		return err
 	}
 	if s.VLANs && !b.FiltersVLANs {
-		header := nl.NewIfInfomsg(unix.AF_UNSPEC)
-		header.Index = int32(b.Index) //nolint:gosec // G115: an index is 31 bits
 		info := nest(unix.IFLA_LINKINFO, text(unix.IFLA_INFO_KIND, kindBridge), nest(unix.IFLA_INFO_DATA, filtering()...))
-		if err = h.conn.change(unix.RTM_NEWLINK, 0, header, info); err != nil {
+		if err = h.conn.change(unix.RTM_NEWLINK, 0, indexMessage(b.Index), info); err != nil {
 			return failed(err, "filter VLANs on bridge %s", s.Name)
 		}
 	}

@@ -62,6 +62,9 @@ type State struct {
 	Routes    []request.Route
 }
 
+// isOn says whether the link hangs on the one that has an index in the same namespace. Links of another may have any index.
+func (s State) isOn(index int) bool { return s.Parent == index && !s.Elsewhere && s.Index != index }
+
 // Link reads the link of a name in the container with its addresses and routes; false when there is none.
 func (n *Namespace) Link(name string) (State, bool, error) { return n.conn.whole(name) }
 
@@ -240,29 +243,6 @@ func (s *State) parseNames(value []byte) error {
 		if a.kind == unix.IFLA_ALT_IFNAME {
 			s.AltNames = append(s.AltNames, a.text())
 		}
-	}
-	return err
-}
-
-func (s *State) parseInfo(value []byte) error {
-	attrs, err := attributes(value, 0)
-	if err != nil {
-		return err
-	}
-	var data []byte
-	for _, a := range attrs {
-		switch a.kind {
-		case unix.IFLA_INFO_KIND:
-			s.Kind = a.text()
-		case unix.IFLA_INFO_SLAVE_KIND:
-			s.MasterKind = a.text()
-		case unix.IFLA_INFO_DATA:
-			data = a.value
-		}
-	}
-	attrs, err = attributes(data, 0)
-	for _, a := range attrs {
-		s.parseKind(a)
 	}
 	return err
 }

@@ -83,9 +83,7 @@ func (k *Kernel) setInet(ns *Namespace, link string, settings []nl.NetlinkReques
 	if err != nil {
 		return err
 	}
-	header := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	header.Index = int32(p.index) //nolint:gosec // G115: an index is 31 bits
-	return ns.conn.change(unix.RTM_SETLINK, 0, header, nest(unix.IFLA_AF_SPEC, nest(unix.AF_INET, nest(inetConf, settings...))))
+	return ns.conn.change(unix.RTM_SETLINK, 0, indexMessage(p.index), nest(unix.IFLA_AF_SPEC, nest(unix.AF_INET, nest(inetConf, settings...))))
 }
 
 // From linux/if_link.h and linux/ip.h.
@@ -96,15 +94,19 @@ const (
 	inetARPNotify   = 22 // IPV4_DEVCONF_ARP_NOTIFY
 )
 
-// noIPv6 keeps a port from having an IPv6 address of its own, and from hearing routers. A kernel without IPv6 needs
-// nothing.
+// noIPv6 keeps a port from having an IPv6 address of its own, and from hearing routers.
 func (h *Host) noIPv6(name string) error {
-	const conf = "net.ipv6.conf." + ifName
-	err := h.do(func() error {
-		return h.proc.write(name, []request.Sysctl{
-			{Key: conf + ".accept_ra", Value: "0"}, {Key: conf + ".disable_ipv6", Value: "1"},
-		})
-	})
+	return h.setIPv6(name, [2]string{"accept_ra", "0"}, [2]string{"disable_ipv6", "1"})
+}
+
+// setIPv6 gives a link of the host settings of IPv6, each a name and a value. A kernel without IPv6, or a link whose MTU is too
+// small for it, needs none.
+func (h *Host) setIPv6(name string, settings ...[2]string) error {
+	var values []request.Sysctl
+	for _, s := range settings {
+		values = append(values, request.Sysctl{Key: "net.ipv6.conf." + ifName + "." + s[0], Value: s[1]})
+	}
+	err := h.do(func() error { return h.proc.write(name, values) })
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

@@ -4,9 +4,9 @@ package kernel
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/lanhook/lanhook/netsetup/plan"
@@ -47,9 +47,7 @@ func (h *Host) ensureUplink(s plan.EnsureUplink) error {
 
 // enslave makes a link a port.
 func (h *Host) enslave(link, master State) error {
-	header := nl.NewIfInfomsg(unix.AF_UNSPEC)
-	header.Index = int32(link.Index) //nolint:gosec // G115: an index is 31 bits
-	return h.conn.change(unix.RTM_SETLINK, 0, header, number(unix.IFLA_MASTER, master.Index))
+	return h.conn.change(unix.RTM_SETLINK, 0, indexMessage(link.Index), number(unix.IFLA_MASTER, master.Index))
 }
 
 func uplinkFailed(err error, op string) error {
@@ -104,11 +102,7 @@ func (h *Host) hasPorts(bridge State, but ...string) (bool, error) {
 	}
 	but = append(but, uplinkOf(bridge))
 	for _, p := range ports {
-		counts := true
-		for _, name := range but {
-			counts = counts && p.Name != name
-		}
-		if counts {
+		if !slices.Contains(but, p.Name) {
 			return true, nil
 		}
 	}
@@ -127,7 +121,7 @@ func (h *Host) portUplink(q Query, ours bool) (plan.Link, bool, error) {
 		return plan.Link{}, false, failed(err, "list VLAN sub-interfaces")
 	}
 	for _, s := range vlans {
-		if s.Kind == kindVLAN && s.Parent == l.Index {
+		if s.isOn(l.Index) {
 			l.Above = append(l.Above, plan.Sub{Name: s.Name, Parent: l.Name, Tag: s.Tag})
 		}
 	}

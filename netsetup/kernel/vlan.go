@@ -7,14 +7,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/lanhook/lanhook/netsetup/plan"
 	"github.com/lanhook/lanhook/policy"
-	"github.com/lanhook/lanhook/policy/request"
 )
 
 // vlanAlias tells people whose a sub-interface is.
@@ -73,7 +71,7 @@ func (h *Host) madeVLAN(exists error, op string, s plan.EnsureVLAN, parent State
 	switch {
 	case err != nil:
 		return State{}, err
-	case ok && v.Kind == kindVLAN && v.Parent == parent.Index && !v.Elsewhere && v.Tag == s.Tag:
+	case ok && v.Kind == kindVLAN && v.isOn(parent.Index) && v.Tag == s.Tag:
 		return v, nil
 	case ok:
 		return State{}, &Error{
@@ -134,9 +132,7 @@ func (h *Host) finishVLAN(v, parent State) error {
 		return nil
 	}
 	if v.MTU != parent.MTU {
-		header := nl.NewIfInfomsg(unix.AF_UNSPEC)
-		header.Index = int32(v.Index) //nolint:gosec // G115: an index is 31 bits
-		if err := h.conn.change(unix.RTM_SETLINK, 0, header, number(unix.IFLA_MTU, parent.MTU)); err != nil {
+		if err := h.conn.change(unix.RTM_SETLINK, 0, indexMessage(v.Index), number(unix.IFLA_MTU, parent.MTU)); err != nil {
 			return failed(err, "give VLAN %s the MTU of %s", v.Name, parent.Name)
 		}
 	}
@@ -148,20 +144,9 @@ func (h *Host) finishVLAN(v, parent State) error {
 }
 
 // withoutIPv6 keeps the host from having an address on a link, before it is up: neither a link-local one, nor by a router's
-// advertisement. A kernel without IPv6, or a link whose MTU is too small for it, needs nothing.
+// advertisement.
 func (h *Host) withoutIPv6(name string) error {
-	const conf = "net.ipv6.conf." + ifName
-	err := h.do(func() error {
-		return h.proc.write(name, []request.Sysctl{
-			{Key: conf + ".accept_ra", Value: "0"},
-			{Key: conf + ".addr_gen_mode", Value: "1"},
-			{Key: conf + ".disable_ipv6", Value: "1"},
-		})
-	})
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
+	return h.setIPv6(name, [2]string{"accept_ra", "0"}, [2]string{"addr_gen_mode", "1"}, [2]string{"disable_ipv6", "1"})
 }
 
 // releaseVLAN removes a sub-interface that is ours and on which nothing hangs. What hangs on it in other namespaces would go
@@ -177,7 +162,7 @@ func (h *Host) releaseVLAN(s plan.ReleaseVLAN) error {
 		return failed(err, "list what hangs on VLAN %s", s.Name)
 	}
 	for _, child := range all {
-		if child.Parent == v.Index && !child.Elsewhere && child.Index != v.Index {
+		if child.isOn(v.Index) {
 			return nil
 		}
 	}
