@@ -3,6 +3,7 @@ package netsetup
 import (
 	"fmt"
 	"maps"
+	"strings"
 
 	"github.com/lanhook/lanhook/netsetup/plan"
 	"github.com/lanhook/lanhook/netsetup/store"
@@ -23,30 +24,13 @@ func childName(parent string, driver policy.Driver, mode policy.Mode, flag polic
 	return name
 }
 
-// otherKind is a kind of children that cannot be beside those of an attachment.
-type otherKind struct {
-	// shared is the name under which records say that they have one.
-	shared string
-	// words are for the message.
-	words string
-}
-
-// otherKinds are those that cannot be on a parent beside the children of a network.
-func otherKinds(parent string, n *policy.Network) []otherKind {
-	own := childName(parent, n.Driver, n.Mode, n.Flag)
-	var all []otherKind
-	add := func(shared, words string) {
-		if shared != own {
-			all = append(all, otherKind{shared, words})
-		}
+// childWords are the words for what a name of childName says.
+func childWords(name string) string {
+	kind := name[strings.LastIndexByte(name, '/')+1:]
+	if mode, ok := strings.CutPrefix(kind, policy.IPVLAN.String()+"-"); ok {
+		return "an ipvlan child on it in mode " + strings.Replace(mode, "-", " ", 1)
 	}
-	add(childName(parent, policy.Macvlan, 0, 0), "a macvlan child on it")
-	for mode := policy.ModeL2; mode <= policy.ModeL3S; mode++ {
-		for flag := policy.FlagBridge; flag <= policy.FlagVEPA; flag++ {
-			add(childName(parent, policy.IPVLAN, mode, flag), fmt.Sprintf("an ipvlan child on it in mode %s %s", mode, flag))
-		}
-	}
-	return all
+	return "a macvlan child on it"
 }
 
 // hasChild says whether a network hangs a child on a parent that it shares with others.
@@ -79,25 +63,44 @@ func (d *draft) users(tx *store.Tx) (plan.Facts, error) {
 		if !ok || parent == "" {
 			continue
 		}
-		for _, other := range otherKinds(parent, a.Network) {
-			who, err := d.user(tx, other)
-			if err != nil {
-				return plan.Facts{}, err
-			}
-			if who == "" {
-				who = d.sibling(i, other)
-			}
-			if who != "" {
-				facts.Users[a.IfName] = who
-			}
+		who, err := d.otherUser(tx, d.own[:i], parent, childName(parent, a.Network.Driver, a.Network.Mode, a.Network.Flag))
+		if err != nil {
+			return plan.Facts{}, err
+		}
+		if who != "" {
+			facts.Users[a.IfName] = who
 		}
 	}
 	return facts, nil
 }
 
+// otherUser says who has, or is to have by one of the attachments before, children of another kind than own on a parent, "" for
+// nobody.
+func (d *draft) otherUser(tx *store.Tx, before []policy.Attachment, parent, own string) (string, error) {
+	names, err := tx.SharedNames(sharedChild + parent + "/")
+	if err != nil {
+		return "", err
+	}
+	for _, name := range names {
+		if name == own {
+			continue
+		}
+		if who, err := d.user(tx, name); err != nil || who != "" {
+			return who, err
+		}
+	}
+	for _, a := range before {
+		n, there := a.Network, d.facts.Uplink[a.IfName].Name
+		if name := childName(there, n.Driver, n.Mode, n.Flag); hasChild(n) && there == parent && name != own {
+			return fmt.Sprintf("%s of the same container is to be %s", a.IfName, childWords(name)), nil
+		}
+	}
+	return "", nil
+}
+
 // user names a container with a child of a kind, "" for none.
-func (d *draft) user(tx *store.Tx, other otherKind) (string, error) {
-	for ref, err := range tx.Users(other.shared) {
+func (d *draft) user(tx *store.Tx, name string) (string, error) {
+	for ref, err := range tx.Users(name) {
 		if err != nil {
 			return "", err
 		}
@@ -108,22 +111,11 @@ func (d *draft) user(tx *store.Tx, other otherKind) (string, error) {
 		if !ok || ref == d.rec.Ref() || rec.BootID == d.BootID && rec.Host != d.hostNetNS() {
 			continue // of another host's namespace, whose links are others
 		}
-		used := &parentUsedError{ref, other.words}
+		used := &parentUsedError{ref, childWords(name)}
 		if !d.asked[ref] && !d.dry {
 			return "", used
 		}
 		return used.Error(), nil
 	}
 	return "", nil
-}
-
-// sibling names the attachment before attachment i that is to be a child of a kind, "" for none.
-func (d *draft) sibling(i int, other otherKind) string {
-	for _, a := range d.own[:i] {
-		n := a.Network
-		if hasChild(n) && other.shared == childName(d.facts.Uplink[a.IfName].Name, n.Driver, n.Mode, n.Flag) {
-			return fmt.Sprintf("%s of the same container is to be %s", a.IfName, other.words)
-		}
-	}
-	return ""
 }

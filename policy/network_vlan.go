@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 )
@@ -55,21 +54,7 @@ func (d *decoder) vlanRanges(v value) []VLANRange {
 		}
 		out = append(out, r)
 	}
-	return mergeVLANs(out)
-}
-
-// mergeVLANs sorts ranges that do not overlap, and makes one of those that touch.
-func mergeVLANs(all []VLANRange) []VLANRange {
-	slices.SortFunc(all, func(a, b VLANRange) int { return cmp.Compare(a.From, b.From) })
-	var out []VLANRange
-	for _, r := range all {
-		if last := len(out) - 1; last >= 0 && out[last].To+1 == r.From {
-			out[last].To = r.To
-			continue
-		}
-		out = append(out, r)
-	}
-	return out
+	return UniteVLANs(out...)
 }
 
 // vlanRange reads one id or one range of a list.

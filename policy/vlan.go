@@ -118,3 +118,21 @@ func (n *Network) Untagged() int {
 	}
 	return n.Access
 }
+
+// UniteVLANs are the VLANs of all ranges, sorted, with as few ranges as possible.
+func UniteVLANs(ranges ...VLANRange) []VLANRange {
+	sorted := slices.Clone(ranges)
+	slices.SortFunc(sorted, func(a, b VLANRange) int { return a.From - b.From })
+	var all []VLANRange
+	for _, r := range sorted {
+		last := len(all) - 1
+		switch {
+		case r.To < r.From:
+		case last >= 0 && r.From <= all[last].To+1:
+			all[last].To = max(all[last].To, r.To)
+		default:
+			all = append(all, r)
+		}
+	}
+	return all
+}

@@ -30,7 +30,7 @@ func uplinks(f Facts, links []link) Steps {
 			all = append(all, s)
 			continue
 		}
-		all[i].VLANs = UniteVLANs(append(all[i].VLANs, s.VLANs...)...)
+		all[i].VLANs = policy.UniteVLANs(append(all[i].VLANs, s.VLANs...)...)
 		all[i].DefaultVLAN = all[i].DefaultVLAN || s.DefaultVLAN
 	}
 	var steps Steps

@@ -6,29 +6,11 @@ import (
 	"github.com/lanhook/lanhook/policy"
 )
 
-// UniteVLANs are the VLANs of all ranges, sorted, with as few ranges as possible.
-func UniteVLANs(ranges ...policy.VLANRange) []policy.VLANRange {
-	sorted := slices.Clone(ranges)
-	slices.SortFunc(sorted, func(a, b policy.VLANRange) int { return a.From - b.From })
-	var all []policy.VLANRange
-	for _, r := range sorted {
-		last := len(all) - 1
-		switch {
-		case r.To < r.From:
-		case last >= 0 && r.From <= all[last].To+1:
-			all[last].To = max(all[last].To, r.To)
-		default:
-			all = append(all, r)
-		}
-	}
-	return all
-}
-
 // WithoutVLANs are the VLANs of a that are not in b, sorted.
 func WithoutVLANs(a, b []policy.VLANRange) []policy.VLANRange {
 	var rest []policy.VLANRange
-	b = UniteVLANs(b...)
-	for _, r := range UniteVLANs(a...) {
+	b = policy.UniteVLANs(b...)
+	for _, r := range policy.UniteVLANs(a...) {
 		for _, not := range b {
 			if not.To < r.From || not.From > r.To {
 				continue
@@ -59,7 +41,7 @@ func (v PortVLANs) All() []policy.VLANRange {
 	if v.Default {
 		all = append(all, oneVLAN(defaultVLAN))
 	}
-	return UniteVLANs(all...)
+	return policy.UniteVLANs(all...)
 }
 
 // release takes the VLANs from the uplink, which goes with its bridge.

@@ -23,7 +23,7 @@ func TestVLANs(t *testing.T) {
 		"all":                {"10-20", "1-4094", "1-4094", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if diff := cmp.Diff(ranges(t, c.union), plan.UniteVLANs(ranges(t, c.a+" "+c.b)...)); diff != "" {
+			if diff := cmp.Diff(ranges(t, c.union), policy.UniteVLANs(ranges(t, c.a+" "+c.b)...)); diff != "" {
 				t.Errorf("united (-want +got):\n%s", diff)
 			}
 			if diff := cmp.Diff(ranges(t, c.without), plan.WithoutVLANs(ranges(t, c.a), ranges(t, c.b))); diff != "" {
@@ -47,7 +47,7 @@ func TestVLANsAgainstSets(t *testing.T) {
 	for range 2000 {
 		a, b := random(), random()
 		inA, inB := members(a), members(b)
-		united, rest := plan.UniteVLANs(append(append([]policy.VLANRange{}, a...), b...)...), plan.WithoutVLANs(a, b)
+		united, rest := policy.UniteVLANs(append(append([]policy.VLANRange{}, a...), b...)...), plan.WithoutVLANs(a, b)
 		gotUnited, gotRest := members(united), members(rest)
 		for id := range 40 {
 			if gotUnited[id] != (inA[id] || inB[id]) || gotRest[id] != (inA[id] && !inB[id]) {

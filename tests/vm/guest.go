@@ -150,9 +150,6 @@ func (g *Guest) died() error {
 		g.machine.console())
 }
 
-// Console is the end of what the guest's kernel has said.
-func (g *Guest) Console() string { return g.machine.console() }
-
 // expect gives a channel for the reply to a request.
 func (g *Guest) expect(id int) <-chan spec.Reply {
 	g.mu.Lock()
