@@ -108,8 +108,8 @@ func (d *draft) user(tx *store.Tx, name string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if !ok || ref == d.rec.Ref() || rec.BootID == d.BootID && rec.Host != d.hostNetNS() {
-			continue // of another host's namespace, whose links are others
+		if !ok || ref == d.rec.Ref() || d.isElsewhere(rec) {
+			continue
 		}
 		used := &parentUsedError{ref, childWords(name)}
 		if !d.asked[ref] && !d.dry {

@@ -83,7 +83,7 @@ func (s *Setup) alone(tx *store.Tx, records []store.Record) (map[store.Ref]bool,
 
 // end lets a record go, in whatever boot and host it was written.
 func (s *Setup) end(ctx context.Context, rec store.Record, why ending) (departure, error) {
-	if rec.BootID != s.BootID || rec.Host != s.hostNetNS() {
+	if !s.isHere(rec) {
 		return departure{gone: []store.Record{rec}}, s.undo(ctx, s.undoer(rec), rec)
 	}
 	return s.leave(ctx, rec.Ref(), why)
@@ -108,7 +108,7 @@ func (s *Setup) endOf(ctx context.Context, ref store.Ref, why ending) error {
 // undoer gives the kernel in which a record is undone. It reaches the container's namespace by the id that the host has
 // for it, so a namespace that is dead needs no look for it.
 func (s *Setup) undoer(rec store.Record) apply.Kernel {
-	if rec.BootID != s.BootID || rec.Host != s.hostNetNS() {
+	if !s.isHere(rec) {
 		return gone{}
 	}
 	return s.Host.KernelByID(rec.NetNS.NSID, func() (*kernel.Namespace, error) {

@@ -46,7 +46,7 @@ func (u *undoing) fail(err error) {
 // undo takes back what the record says and then deletes it, with its leases. The record stays when anything failed, but
 // for a [*remainsError].
 func (s *Setup) undo(ctx context.Context, k apply.Kernel, rec store.Record) error {
-	if rec.BootID == s.BootID && rec.Host != s.hostNetNS() {
+	if s.isElsewhere(rec) {
 		return s.undoElsewhere(ctx, rec)
 	}
 	u := undoOwn(ctx, k, rec)
@@ -148,6 +148,11 @@ func (s *Setup) finishShared(ctx context.Context, all []*undoing) (idle plan.Ste
 // isHere says whether a record is of this boot and this host's namespace, so that what it says is to be found here.
 func (s *Setup) isHere(rec store.Record) bool {
 	return rec.BootID == s.BootID && rec.Host == s.hostNetNS()
+}
+
+// isElsewhere says whether a record is of this boot and another host's namespace, whose links are others.
+func (s *Setup) isElsewhere(rec store.Record) bool {
+	return rec.BootID == s.BootID && rec.Host != s.hostNetNS()
 }
 
 // undoByRecord takes back what is known by the records alone. Of a record that is gone it leaves that alone: whoever

@@ -51,8 +51,8 @@ func (d *draft) notShared(tx *store.Tx, shared, parent string, tag policy.Tag) e
 		switch {
 		case err != nil:
 			return err
-		case !ok || ref == d.rec.Ref() || rec.BootID == d.BootID && rec.Host != d.hostNetNS():
-			continue // of another host's namespace, whose links are others
+		case !ok || ref == d.rec.Ref() || d.isElsewhere(rec):
+			continue
 		case !d.asked[ref] && !d.dry:
 			return &parentUsedError{ref, what}
 		}

@@ -94,10 +94,8 @@ func (h *Host) linkOf(s State) (plan.Link, error) {
 		chain, top = append(chain, below), below
 	}
 	base := chain[len(chain)-1]
-	l := plan.Link{
-		Index: s.Index, Name: s.Name, Kind: s.Kind, MAC: s.MAC, MTU: base.MTU, Up: base.Up, Master: s.Master, MasterKind: s.MasterKind,
-		Wireless: wireless(base), Loopback: base.Loopback, Group: s.Group, BondMode: base.BondMode,
-	}
+	l := linkOf(base)
+	l.Index, l.Name, l.Kind, l.MAC, l.Group, l.Master, l.MasterKind = s.Index, s.Name, s.Kind, s.MAC, s.Group, s.Master, s.MasterKind
 	for i := len(chain) - 2; i >= 0; i-- {
 		top, below := chain[i], chain[i+1]
 		l.Base, l.Tags = base.Name, append(l.Tags, top.Tag)
