@@ -144,7 +144,7 @@ func (n *Network) bridges(id int) bool {
 
 // covers says whether a VLAN is in one of the ranges.
 func covers(ranges []VLANRange, id int) bool {
-	return slices.ContainsFunc(ranges, func(r VLANRange) bool { return r.From <= id && id <= r.To })
+	return slices.ContainsFunc(ranges, func(r VLANRange) bool { return r.Has(id) })
 }
 
 // needed are the VLANs that the network needs of its bridge, in no order.

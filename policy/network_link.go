@@ -142,7 +142,7 @@ func (d *decoder) checkBridge(n *networkDraft, name string) {
 		n.Access = n.tags[0]
 	}
 	for _, r := range n.Trunk {
-		if r.From <= n.Access && n.Access <= r.To {
+		if r.Has(n.Access) {
 			d.fail(n.place("trunk"), "take it out of one of them",
 				"%s: trunk has VLAN %d, which vlan gives without a tag", name, n.Access)
 		}
@@ -167,9 +167,8 @@ func (d *decoder) checkBridge(n *networkDraft, name string) {
 
 // checkGuarded refuses what the kernel lets through that the policy means to keep apart.
 func (d *decoder) checkGuarded(n *networkDraft, name string) {
-	one := func(r VLANRange) bool { return r.From <= 1 && 1 <= r.To }
 	switch {
-	case n.DefaultVLAN && slices.ContainsFunc(n.Trunk, one):
+	case n.DefaultVLAN && covers(n.Trunk, 1):
 		d.fail(n.place("trunk"), "take one of the two out", "%s: trunk has VLAN 1, which default-vlan gives without a tag", name)
 	case n.SpoofCheck && len(n.Trunk) > 0:
 		d.fail(n.place("spoof-check"), "take it out, or make a network with vlan = NUMBER for each VLAN that a container needs",

@@ -132,9 +132,9 @@ func (d *decoder) pci(v value) string {
 	}
 	low := strings.ToLower(s)
 	switch {
-	case validPCI(low):
+	case ValidPCI(low):
 		return low
-	case validPCI("0000:" + low):
+	case ValidPCI("0000:" + low):
 		d.fail(v.at, "write 0000:"+low, "%s: %s has no domain", v.name, quoted(s))
 	default:
 		d.fail(v.at, `write it as in "0000:03:00.0"`, "%s: %s is no address of the PCI bus", v.name, quoted(s))
@@ -142,9 +142,9 @@ func (d *decoder) pci(v value) string {
 	return ""
 }
 
-// validPCI says whether s is an address in small letters. A domain has four digits, or more where the firmware has made
+// ValidPCI says whether s is the address of a PCI function in small letters, with domain, bus, device and function: "0000:03:00.0". A domain has four digits, or more where the firmware has made
 // it up (drivers/pci/controller/vmd.c).
-func validPCI(s string) bool {
+func ValidPCI(s string) bool {
 	parts := strings.FieldsFunc(s, func(r rune) bool { return r == ':' || r == '.' })
 	if len(parts) != 4 || strings.Join(parts[:3], ":")+"."+parts[3] != s {
 		return false

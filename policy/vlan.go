@@ -119,6 +119,9 @@ func (n *Network) Untagged() int {
 	return n.Access
 }
 
+// Has says whether a VLAN is in the range.
+func (r VLANRange) Has(id int) bool { return r.From <= id && id <= r.To }
+
 // UniteVLANs are the VLANs of all ranges, sorted, with as few ranges as possible.
 func UniteVLANs(ranges ...VLANRange) []VLANRange {
 	sorted := slices.Clone(ranges)

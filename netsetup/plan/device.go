@@ -2,7 +2,6 @@ package plan
 
 import (
 	"net/netip"
-	"path"
 	"slices"
 	"strings"
 
@@ -78,23 +77,12 @@ func (d Device) Stays() bool { return d.isHardware() && (d.Kind == "" || d.Kind 
 // PCI is the address of the function that the device belongs to, "" for none. Where bridges are in its path, the last one is
 // its own; those of virtio are below the function.
 func (d Device) PCI() string {
-	for part := range slices.Values(reversed(strings.Split(d.Path, "/"))) {
-		if isPCI(part) {
+	for _, part := range slices.Backward(strings.Split(d.Path, "/")) {
+		if policy.ValidPCI(part) {
 			return part
 		}
 	}
 	return ""
-}
-
-func reversed(list []string) []string {
-	slices.Reverse(list)
-	return list
-}
-
-// isPCI knows an address such as 0000:03:00.0: domain, bus, device and function. Domains may have more than four digits.
-func isPCI(s string) bool {
-	ok, err := path.Match("*[0-9a-f][0-9a-f][0-9a-f][0-9a-f]:[0-9a-f][0-9a-f]:[0-9a-f][0-9a-f].[0-7]", s)
-	return err == nil && ok && strings.Trim(s, "0123456789abcdef:.") == "" && strings.Count(s, ":") == 2
 }
 
 // moveOf moves the device that facts have found.

@@ -14,12 +14,6 @@ func ipvlanOf(l link) AddIPVLAN {
 	}
 }
 
-// routed says whether the link is an ipvlan child in a mode that looks at addresses alone: it has no neighbours, so that no
-// gateway can be reached, and whatever it sends goes to the host's routes over the parent.
-func (l link) routed() bool {
-	return l.Network.Driver == policy.IPVLAN && (l.Network.Mode == policy.ModeL3 || l.Network.Mode == policy.ModeL3S)
-}
-
 // linkLocal is the link-local address of a guarded ipvlan child with IPv6, false for other links. The kernel makes one of the MAC
 // address and a number that each child has (net/ipv6/addrconf.c, addrconf_ifid_eui48): that is known to nobody before it is there,
 // and the MAC address alone gives the host's own. This one is made of the child's first IPv6 address, which is nobody else's

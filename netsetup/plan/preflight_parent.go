@@ -153,7 +153,7 @@ func checkIPVLAN(l link, fail failFunc) error {
 			"what comes in cannot be limited in ipvlan mode l3s")
 	}
 	for _, family := range []func(netip.Addr) bool{netip.Addr.Is4, netip.Addr.Is6} {
-		if g := l.gateway(family); l.routed() && g.IsValid() {
+		if g := l.gateway(family); l.Network.Routed() && g.IsValid() {
 			return fail("leave the gateway away: the host routes what its ipvlan children send",
 				"the gateway %s cannot be reached in ipvlan mode %s", g, l.Network.Mode)
 		}

@@ -119,7 +119,7 @@ func (l link) rank(family func(netip.Addr) bool) int {
 
 // leads says whether the link can have the default route of a family: it has a gateway, or needs none.
 func (l link) leads(family func(netip.Addr) bool) bool {
-	return l.gateway(family).IsValid() || l.routed() && l.has(family)
+	return l.gateway(family).IsValid() || l.Network.Routed() && l.has(family)
 }
 
 // gateway is the link's gateway in a family: the one asked for, or that of the first subnet which has one and from

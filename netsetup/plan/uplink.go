@@ -153,7 +153,7 @@ func checkForeignUplink(l link, up Link, fail failFunc) error {
 func checkShadow(n *policy.Network, up Link, fail failFunc) error {
 	for _, sub := range up.Above {
 		for _, r := range uplinkVLANs(n) {
-			if sub.Tag.Protocol == policy.Dot1Q && r.From <= sub.Tag.ID && sub.Tag.ID <= r.To {
+			if sub.Tag.Protocol == policy.Dot1Q && r.Has(sub.Tag.ID) {
 				return fail(fmt.Sprintf("take the VLAN off the network, or the sub-interface off the link when nothing uses it: "+
 					"ip link delete %s; one of lanhook's goes with its last container", sub.Name),
 					"what comes in on uplink %s in VLAN %d goes to its sub-interface %s, and not to the bridge", up.Name, sub.Tag.ID, sub.Name)
