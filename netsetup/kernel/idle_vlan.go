@@ -4,8 +4,8 @@ package kernel
 
 import (
 	"encoding/binary"
+	"maps"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -18,7 +18,7 @@ func (h *Host) VLANs() ([]plan.Sub, error) {
 	if err != nil {
 		return nil, failed(err, "list VLANs")
 	}
-	var subs []plan.Sub
+	byName := map[string]plan.Sub{}
 	for _, s := range all {
 		if !isSub(s) {
 			continue
@@ -31,9 +31,12 @@ func (h *Host) VLANs() ([]plan.Sub, error) {
 			}
 			sub.Parent = parent.Name
 		}
-		subs = append(subs, sub)
+		byName[sub.Name] = sub
 	}
-	slices.SortFunc(subs, func(a, b plan.Sub) int { return strings.Compare(a.Name, b.Name) })
+	var subs []plan.Sub
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		subs = append(subs, byName[name])
+	}
 	return subs, nil
 }
 

@@ -45,7 +45,7 @@ func defaultRoutes(in Input) owners {
 // beside one of an engine nobody gets one that did not ask, while one of another record of lanhook's is the first of the list.
 func defaultOwners(in Input, family func(netip.Addr) bool, taken bool, on string) map[int]owned {
 	all := map[int]owned{}
-	var waiting []link
+	var waiting []*link
 	last := in.highest(family)
 	for i, a := range in.Attachments {
 		l := newLink(in, i)
@@ -57,7 +57,7 @@ func defaultOwners(in Input, family func(netip.Addr) bool, taken bool, on string
 			last = max(last, l.rank(family))
 		case a.DefaultRoute.Set || !a.Network.DefaultRoute:
 		default:
-			waiting = append(waiting, l)
+			waiting = append(waiting, &l)
 		}
 	}
 	if taken && !slices.ContainsFunc(in.Others, func(o Other) bool { return o.IfName == on }) {
@@ -66,7 +66,7 @@ func defaultOwners(in Input, family func(netip.Addr) bool, taken bool, on string
 	// A record that was made after the look at the kernel has its routes already.
 	taken = taken || slices.ContainsFunc(in.Others, func(o Other) bool { return highest(o.Routes, family) >= 0 })
 	// The order of the metrics is the kernel's; of equal ones the first comes first.
-	slices.SortStableFunc(waiting, func(a, b link) int { return cmp.Compare(a.Network.Metric, b.Network.Metric) })
+	slices.SortStableFunc(waiting, func(a, b *link) int { return cmp.Compare(a.Network.Metric, b.Network.Metric) })
 	for _, l := range waiting {
 		d := owned{metric: l.metric(), backup: taken || len(all) > 0}
 		if d.backup && (d.metric == 0 || l.rank(family) <= last) {
