@@ -113,6 +113,9 @@ func (h *Host) deviceOf(s State) (plan.Device, error) {
 		Promiscuous: s.Promiscuous, AllMulti: s.AllMulti, TxQueueLen: s.TxQueueLen, Alias: s.Alias, AltNames: s.AltNames,
 		Group: int(s.Group),
 	}
+	if !s.Elsewhere && s.Kind != kindVeth {
+		d.Parent = s.Parent
+	}
 	if err := h.lacks(&d); err != nil {
 		return plan.Device{}, err
 	}

@@ -176,6 +176,13 @@ func (k *Kernel) fetch(s plan.ReturnLink) (looked bool, err error) {
 	if err != nil || !ok {
 		return true, err
 	}
+	if s.Device.Parent != 0 {
+		// One that hangs on something else is not the device: the container has made it in its place.
+		var same []string
+		if same, err = ns.hangsOn(s.Device.Parent); err != nil || !slices.Contains(same, l.Kind+" "+l.Name) {
+			return true, err
+		}
+	}
 	if err = ns.conn.dropNames(l, s.Device); err != nil {
 		return true, err
 	}

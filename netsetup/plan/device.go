@@ -32,7 +32,10 @@ type Device struct {
 	NoMulticast bool `json:"no_multicast,omitempty"`
 	TxQueueLen  int  `json:"tx_queue_len,omitempty"`
 	// Group is the group of links that it is in. A container could otherwise send it back with [Group], as if it were lanhook's.
-	Group    int      `json:"group,omitempty"`
+	Group int `json:"group,omitempty"`
+	// Parent is the index of the host's link on which it hangs, such as a VLAN's, 0 for none. A container could otherwise send
+	// back another link of the kind, behind which is itself.
+	Parent   int      `json:"parent,omitempty"`
 	Alias    string   `json:"alias,omitempty"`
 	AltNames []string `json:"alt_names,omitempty"`
 	// Addresses are those that last. What a DHCP client or a router gave for a time is theirs to give again.

@@ -158,6 +158,7 @@ func (c *Codec) device(v *Device) {
 	c.Flag(&v.NoARP)
 	c.Flag(&v.NoMulticast)
 	c.Int(&v.Group)
+	c.Int(&v.Parent)
 }
 
 func (c *Codec) deviceAddress(v *DeviceAddress) {

@@ -176,7 +176,7 @@ func testLinks(id string, mac plan.MAC, addr netip.Addr) plan.Steps {
 				Addresses: []plan.DeviceAddress{{
 					Address: netip.PrefixFrom(addr, 8), Peer: addr, Broadcast: addr, Label: "ens224:1", Scope: 253, Flags: 0x200, Metric: 7,
 				}},
-				NoARP: true, NoMulticast: true, Group: 7,
+				NoARP: true, NoMulticast: true, Group: 7, Parent: 9,
 				NoIPv6: true, Promiscuous: true, AllMulti: true, TxQueueLen: 1000, Alias: "left", AltNames: []string{"enp3s0"}, Kind: "can",
 			},
 		},
