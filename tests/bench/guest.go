@@ -19,37 +19,26 @@ const (
 
 func guestDrivers() []driver { return []driver{macvlan, ipvlan, macvlanOnVLAN, vlan} }
 
-// guestPolicyText are networks for these drivers.
-const guestPolicyText = `
-[network.ipvlan]
-driver = "ipvlan"
+// guestPolicy is a policy with one network, which is named as its driver: not all of them can be on one link.
+func guestPolicy(d driver) string {
+	n := map[driver]struct{ options, subnet string }{
+		macvlan:       {`driver = "macvlan"`, "10.66"},
+		ipvlan:        {`driver = "ipvlan"`, "10.73"},
+		macvlanOnVLAN: {"driver = \"macvlan\"\nvlan = 50", "10.74"},
+		vlan:          {"driver = \"vlan\"\nvlan = 60", "10.75"},
+	}[d]
+	return fmt.Sprintf(`version = 1
+
+[network.%[1]s]
 parent = "lan0"
+%[2]s
 
-  [[network.ipvlan.subnet]]
-  subnet  = "10.73.0.0/16"
-  range   = "10.73.16.0/20"
-  gateway = "10.73.0.1"
-
-[network.macvlan-vlan]
-driver = "macvlan"
-parent = "lan0"
-vlan   = 50
-
-  [[network.macvlan-vlan.subnet]]
-  subnet  = "10.74.0.0/16"
-  range   = "10.74.16.0/20"
-  gateway = "10.74.0.1"
-
-[network.vlan]
-driver = "vlan"
-parent = "lan0"
-vlan   = 60
-
-  [[network.vlan.subnet]]
-  subnet  = "10.75.0.0/16"
-  range   = "10.75.16.0/20"
-  gateway = "10.75.0.1"
-`
+  [[network.%[1]s.subnet]]
+  subnet  = "%[3]s.0.0/16"
+  range   = "%[3]s.16.0/20"
+  gateway = "%[3]s.0.1"
+`, d, n.options, n.subnet) + ruleText
+}
 
 // ipBatch is what an administrator's script would be: ip -batch on the host for the link, and another one in the
 // container for address, name and route. It keeps no account of addresses, writes no record, and sets nothing beside.
@@ -108,9 +97,6 @@ func (p *ipBatch) script(parts ...string) command {
 // runGuest measures what only a kernel with all drivers can show.
 func runGuest(l *lab, m measurements, say func(string)) error {
 	b := &bencher{lab: l, measurements: m, lanhook: &lanhook{l}, say: say}
-	if err := os.WriteFile(policyFile, []byte(strings.TrimSuffix(policyText, ruleText)+guestPolicyText+ruleText), 0o600); err != nil {
-		return err
-	}
 	var err error
 	if b.host, err = l.newHost("machine"); err != nil {
 		return err
@@ -118,6 +104,9 @@ func runGuest(l *lab, m measurements, say func(string)) error {
 	list := []contender{b.lanhook, &ipBatch{l}}
 	for _, d := range guestDrivers() {
 		say(fmt.Sprintf("%s: %d rounds", d, b.rounds))
+		if err := os.WriteFile(policyFile, []byte(guestPolicy(d)), 0o600); err != nil {
+			return err
+		}
 		// The first round loads modules and reads programs from the disk.
 		if err := (&bencher{lab: l, measurements: measurements{}, lanhook: b.lanhook, host: b.host}).turns(0, d, none, list); err != nil {
 			return fmt.Errorf("%s: %w", d, err)
