@@ -46,7 +46,8 @@ func (s *Space) Same(t testing.TB) {
 	t.Errorf("%s is not as it was (-before +after):\n%s", s.Name, diff)
 }
 
-// settled takes snapshots until two are alike: a link that came up gets addresses and routes a moment later.
+// settled takes snapshots until two are alike and nothing more is on its way: a link that came up gets addresses and routes a
+// moment later.
 func (s *Space) settled(t testing.TB) string {
 	t.Helper()
 	last := s.Snapshot(t)
@@ -55,9 +56,39 @@ func (s *Space) settled(t testing.TB) string {
 		next := s.Snapshot(t)
 		same := next == last
 		last = next
-		return same
+		return same && s.unrouted(t) == 0
 	})
 	return last
+}
+
+// unrouted is how many IPv6 addresses have no route of their own yet. The kernel makes these, and joins the groups that belong to
+// them, from a queue of work (net/ipv6/addrconf.c, addrconf_dad_work), as soon as the link has a carrier.
+func (s *Space) unrouted(t testing.TB) int {
+	t.Helper()
+	missing := map[string]bool{}
+	s.Do(t, func() {
+		h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+		check(t, "open a socket in "+s.Name, err)
+		defer h.Close()
+		v := &view{t: t, h: h}
+		runs := map[int]bool{}
+		for _, l := range again(v, "links", h.LinkList) {
+			runs[l.Attrs().Index] = l.Attrs().RawFlags&unix.IFF_RUNNING != 0
+		}
+		for _, a := range again(v, "addresses", func() ([]netlink.Addr, error) { return h.AddrList(nil, netlink.FAMILY_V6) }) {
+			if runs[a.LinkIndex] && a.Flags&unix.IFA_F_DADFAILED == 0 {
+				missing[a.IP.String()] = true
+			}
+		}
+		for _, r := range again(v, "routes", func() ([]netlink.Route, error) {
+			return h.RouteListFiltered(netlink.FAMILY_V6, &netlink.Route{Type: unix.RTN_LOCAL}, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE)
+		}) {
+			if r.Dst != nil {
+				delete(missing, r.Dst.IP.String())
+			}
+		}
+	})
+	return len(missing)
 }
 
 // Snapshot is everything that lanhook could change in a namespace, as sorted lines. Counters, indexes, learned
