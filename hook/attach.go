@@ -69,8 +69,12 @@ func (a *app) attach(ctx context.Context, word string, f asked) error {
 	if err != nil {
 		return err
 	}
+	warnings := linesOf(result.Warnings)
 	if a.json {
-		return a.printJSON(attachView{result.Ref.ID, result.Already, shown(result.Interfaces)})
+		return a.printJSON(attachView{result.Ref.ID, result.Already, shown(result.Interfaces), warnings})
+	}
+	for _, w := range warnings {
+		fmt.Fprintln(a.stderr, "warning: "+w)
 	}
 	if result.Already {
 		fmt.Fprintf(a.stdout, "%s was attached already\n", c.ID)
@@ -83,6 +87,7 @@ type attachView struct {
 	Record     string           `json:"record"`
 	Already    bool             `json:"already"`
 	Interfaces []plan.Interface `json:"interfaces"`
+	Warnings   []string         `json:"warnings"`
 }
 
 // allNamed says whether every network has an interface name.
@@ -240,7 +245,10 @@ func (a *app) plan(ctx context.Context, f asked, bundle, at string) error {
 		return err
 	}
 	if a.json {
-		return a.printJSON(planView{texts(p.Steps), texts(plan.Undo(p.Steps)), shown(p.Interfaces)})
+		return a.printJSON(planView{texts(p.Steps), texts(plan.Undo(p.Steps)), shown(p.Interfaces), linesOf(errors.Join(p.Warnings...))})
+	}
+	for _, w := range p.Warnings {
+		fmt.Fprintln(a.stderr, "warning: "+oneLine(w))
 	}
 	a.printInterfaces(p.Interfaces)
 	if len(p.Steps) == 0 {
@@ -256,4 +264,5 @@ type planView struct {
 	Steps      []string         `json:"steps"`
 	Undo       []string         `json:"undo"`
 	Interfaces []plan.Interface `json:"interfaces"`
+	Warnings   []string         `json:"warnings"`
 }

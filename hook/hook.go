@@ -189,6 +189,9 @@ func (a *app) createRuntime(ctx context.Context, state oci.State, o stageOptions
 		a.logged(slog.LevelWarn, "its engine mounts these files itself: what its annotations ask of them changes nothing", state,
 			"files", o.kept)
 	}
+	if result.Warnings != nil {
+		a.logged(slog.LevelWarn, "attached all the same", state, "error", oneLine(result.Warnings))
+	}
 	if result.Unnamed != nil {
 		a.logged(slog.LevelWarn, "other containers do not know its name", state, "error", oneLine(result.Unnamed))
 	}

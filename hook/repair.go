@@ -16,8 +16,9 @@ func (a *app) repairCmd() *command {
 		short: "Put right rules, bridges, VLANs and uplinks that somebody has changed",
 		long: `Put right, from the records, what containers share on the host and what somebody else has changed: the rules of the
 firewall, all of them in one transaction, lanhook's bridges, their addresses, uplinks and VLANs, its VLAN sub-interfaces,
-forwarding, and ports that are kept from the host's own connections. Run it after «nft flush ruleset» or a restart of nftables.service. Nothing inside of
-containers is touched, and nobody else's rules are.`,
+forwarding, and ports that are kept from the host's own connections. Run it after «nft flush ruleset» or a restart of nftables.service. The
+addresses of running containers are announced to their LANs again, for neighbours and switches that have forgotten or mistaken them. Nothing
+inside of containers is touched, and nobody else's rules are.`,
 		run: func(ctx context.Context, _ []string) error { return a.repair(ctx) },
 	}
 }
@@ -52,6 +53,9 @@ func (a *app) repair(ctx context.Context) error {
 		fmt.Fprintln(a.stdout, count(len(all), "difference")+" put right")
 	case err == nil:
 		fmt.Fprintln(a.stdout, "nothing to repair")
+	}
+	if repaired.Announced > 0 {
+		fmt.Fprintf(a.stdout, "addresses of %s announced\n", count(repaired.Announced, "container"))
 	}
 	return err
 }

@@ -76,6 +76,14 @@ func oneLine(err error) string {
 	return strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 }
 
+// linesOf are the lines of an error's text, none of nil.
+func linesOf(err error) []string {
+	if err == nil {
+		return []string{}
+	}
+	return strings.Split(err.Error(), "\n")
+}
+
 // hintOf is the first hint in an error's tree: of several mistakes the first may have none.
 func hintOf(err error) string {
 	if h, ok := err.(interface{ Hint() string }); ok && h.Hint() != "" {

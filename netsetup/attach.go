@@ -53,21 +53,13 @@ func (s *Setup) Attach(ctx context.Context, c Container) (Result, error) {
 
 // attach does what a draft says.
 func (s *Setup) attach(ctx context.Context, d *draft) (Result, error) {
-	use, err := s.begin(ctx, d)
-	if err != nil {
-		return Result{}, err
-	}
-	defer use.end()
-	if d.rec.State == store.Pending {
-		if d.crowded {
-			s.Host.OwnProc()
-		}
-		err = s.carryOut(ctx, d.ns, d.rec, use)
+	err := s.attachOnce(ctx, d)
+	for isAnew(err) && context.Cause(ctx) == nil {
+		err = s.attachOnce(ctx, d)
 	}
 	if err != nil {
 		return Result{}, err
 	}
-	use.end() // an end to all of it, below, needs the lock for itself
 	own, others := s.name(ctx, d)
 	if own != nil {
 		if !d.already {
@@ -79,8 +71,30 @@ func (s *Setup) attach(ctx context.Context, d *draft) (Result, error) {
 	}
 	return Result{
 		Ref: d.rec.Ref(), Already: d.already, Interfaces: slices.Concat(d.shared, d.rec.Interfaces), Joined: d.rec.Joined,
-		Unnamed: errors.Join(d.remains, others),
+		Unnamed: errors.Join(d.remains, others), Warnings: errors.Join(slices.Concat(d.doubts, d.taken)...),
 	}, nil
+}
+
+// isAnew says whether all was taken back for another try. Each takes as long as asking the LAN does, and ctx bounds them.
+func isAnew(err error) bool {
+	_, anew := err.(*anewError) //nolint:errorlint // carryOut joins it where not all was taken back
+	return anew
+}
+
+// attachOnce records and carries out.
+func (s *Setup) attachOnce(ctx context.Context, d *draft) error {
+	use, err := s.begin(ctx, d)
+	if err != nil {
+		return err
+	}
+	defer use.end()
+	if d.rec.State != store.Pending {
+		return nil
+	}
+	if d.crowded {
+		s.Host.OwnProc()
+	}
+	return s.carryOut(ctx, d, use)
 }
 
 // begin looks, chooses, plans and records, the latter three in one transaction. When what it needs is held by containers

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"time"
 
 	"github.com/lanhook/lanhook/netsetup/apply"
 	"github.com/lanhook/lanhook/netsetup/kernel"
@@ -15,15 +16,29 @@ import (
 
 // carryOut does what the record says, gives up the lock on what is shared as soon as the kernel shows who uses it, and
 // makes the record final. It takes everything back when something fails.
-func (s *Setup) carryOut(ctx context.Context, ns *kernel.Namespace, rec store.Record, use *sharing) error {
-	k := s.Host.Kernel(ns)
+//
+// Where it turns out that somebody on the LAN has an address, it chooses another one and goes on from there.
+func (s *Setup) carryOut(ctx context.Context, d *draft, use *sharing) error {
+	rec := d.rec
+	k := s.Host.Kernel(d.ns)
 	k.Renew = func(ctx context.Context) error { return s.renewFor(ctx, rec, use) }
+	k.Warn = func(err error) { d.taken = append(d.taken, err) }
 	linked := plan.Linked(rec.Steps)
 	done, err := run(ctx, k, rec.Steps[:linked])
 	use.end()
-	if err == nil {
-		done, err = run(ctx, k, rec.Steps[linked:])
-		done += linked
+	asking := time.Now()
+	for err == nil && done < len(rec.Steps) {
+		var more int
+		more, err = run(ctx, k, rec.Steps[done:])
+		done += more
+		if taken, is := errors.AsType[*kernel.TakenError](err); is {
+			done-- // to ask changes nothing
+			err = s.chooseAgain(ctx, d, taken, done)
+			rec = d.rec
+			if isLast(err) && mayEnd(taken) && time.Since(asking) < dying {
+				err = nil
+			}
+		}
 	}
 	if err == nil {
 		rec.Steps = plan.WithIndexes(rec.Steps, k.Index)
@@ -33,7 +48,10 @@ func (s *Setup) carryOut(ctx context.Context, ns *kernel.Namespace, rec store.Re
 		return nil
 	}
 	rec.Steps = begun(rec.Steps, done)
-	return errors.Join(err, s.takeBack(ctx, k, rec))
+	if remains := s.takeBack(ctx, k, rec); remains != nil {
+		return errors.Join(err, remains)
+	}
+	return err
 }
 
 // begun is the journal of an attach that failed after so many steps. Only what was done, or may have been, is taken back:
@@ -112,14 +130,20 @@ func (s *Setup) commit(ctx context.Context, rec store.Record) error {
 		if err := context.Cause(ctx); err != nil {
 			return fmt.Errorf("cut off before the end: %w", err)
 		}
-		now, ok, err := tx.Record(rec.Ref())
+		now, err := stillPending(tx, rec)
 		if err != nil {
 			return err
-		}
-		if !ok || now.State != store.Pending {
-			return fmt.Errorf("container %s was detached while it was being attached", rec.Container)
 		}
 		rec.State, rec.Steps = store.Attached, withRules(rec.Steps, now.Steps)
 		return tx.Put(rec)
 	})
+}
+
+// stillPending is the record as it is stored, or the error that a detach took it away meanwhile.
+func stillPending(tx *store.Tx, rec store.Record) (store.Record, error) {
+	now, ok, err := tx.Record(rec.Ref())
+	if err == nil && (!ok || now.State != store.Pending) {
+		err = fmt.Errorf("container %s was detached while it was being attached", rec.Container)
+	}
+	return now, err
 }

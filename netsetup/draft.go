@@ -50,6 +50,11 @@ type draft struct {
 	already bool
 	// remains is what a dead container whose record was in the way has left.
 	remains error
+	// tried are the addresses that others turned out to have, and rivals says that one was asked for at the same time.
+	tried  []netip.Addr
+	rivals bool
+	// doubts are the plan's warnings, and taken are addresses that others have too: the container is attached all the same.
+	doubts, taken []error
 	// crowded is true when many containers are attached.
 	crowded bool
 }
@@ -140,6 +145,7 @@ func (d *draft) plan(tx *store.Tx) error {
 		return err
 	}
 	d.rec.Steps, d.rec.Interfaces, d.rec.Shared = p.Steps, p.Interfaces, sharedBy(p.Steps)
+	d.doubts = p.Warnings
 	return nil
 }
 
@@ -252,37 +258,6 @@ func asked(ips []netip.Prefix, subnet netip.Prefix) bool {
 	return slices.ContainsFunc(ips, func(p netip.Prefix) bool { return p.Addr().Is4() == subnet.Addr().Is4() })
 }
 
-// pick takes a free address of the subnet, from the place that belongs to this host, network and workload on.
-func (d *draft) pick(tx *store.Tx, l lan, a policy.Attachment, sub policy.Subnet) (netip.Addr, error) {
-	pool := sub.Pool()
-	pool.Exclude = slices.Concat(pool.Exclude, l.own, l.reserved)
-	for _, g := range a.Gateways {
-		pool.Exclude = append(pool.Exclude, ipam.Range{From: g, To: g})
-	}
-	start := ipam.Place(d.HostID, a.Network.Name, d.container.Workload, a.IfName)
-	var stop error
-	first := true
-	addr, err := ipam.Pick(pool, start, func(addr netip.Addr) (string, bool) {
-		lease, taken, err := tx.Holder(l.scope, addr)
-		if err == nil && taken && first {
-			err = d.namesake(tx, lease)
-		}
-		first = false
-		if err != nil {
-			stop = err
-			return "", false
-		}
-		return lease.Container, taken
-	})
-	if stop != nil {
-		return netip.Addr{}, stop
-	}
-	if err != nil {
-		return netip.Addr{}, fmt.Errorf("%s: network %s: %w", a.IfName, a.Network.Name, err)
-	}
-	return addr, d.take(tx, store.Lease{Scope: l.scope, Addr: addr, IfName: a.IfName})
-}
-
 // namesake stops the search when the workload's own place is held by a record of the same workload that was not asked
 // about: when its container is dead, this one gets the address again.
 func (d *draft) namesake(tx *store.Tx, lease store.Lease) error {
@@ -311,6 +286,7 @@ func (d *draft) mac(tx *store.Tx, scope string, a policy.Attachment, addrs []net
 		mac := plan.MAC(d.candidate(a, addrs, n))
 		lease := store.Lease{Scope: scope, MAC: mac, IfName: a.IfName}
 		held, taken, err := tx.HolderMAC(scope, mac)
+		taken = taken && held.Ref() != d.rec.Ref()
 		if err == nil && taken && n == 0 {
 			err = d.namesake(tx, held)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"syscall"
 
 	"github.com/lanhook/lanhook/netsetup/kernel"
 	"github.com/lanhook/lanhook/netsetup/plan"
@@ -20,14 +21,16 @@ type Repaired struct {
 	Links []string `json:"links"`
 	// Settings are of the host's settings.
 	Settings []string `json:"settings"`
+	// Announced is of how many containers the addresses were told to their LANs again.
+	Announced int `json:"announced"`
 }
 
-// None says whether all was well.
+// None says whether all was well: to announce addresses changes nothing.
 func (r Repaired) None() bool { return len(r.Rules)+len(r.Links)+len(r.Settings) == 0 }
 
 // Repair puts right what containers share on the host and what somebody else has changed, by the records alone: the rules
 // of the firewall, VLANs and bridges of lanhook's that are down, addresses that bridges have lost, their uplinks, VLANs of
-// ports, forwarding, and reserved ports. It changes
+// ports, forwarding, and reserved ports. It tells the LANs again which addresses living containers have. It changes
 // nothing that is as it should be, and nothing inside of containers; what is gone altogether, such as a bridge, it cannot
 // bring back with its ports. Nobody attaches or detaches meanwhile. It goes on past failures and joins them.
 func (s *Setup) Repair(ctx context.Context) (Repaired, error) {
@@ -44,7 +47,7 @@ func (s *Setup) Repair(ctx context.Context) (Repaired, error) {
 		apply := func(step plan.Step) error { return k.Apply(ctx, step) }
 		return errors.Join(s.repairVLANs(ctx, records, &r), s.repairBridges(ctx, records, &r),
 			s.repairMemberships(records, &r, apply), s.repairRules(records, &r),
-			s.repairForwarding(ctx, records, &r), s.repairPorts(ctx, records, &r))
+			s.repairForwarding(ctx, records, &r), s.repairPorts(ctx, records, &r), s.announce(ctx, records, &r))
 	})
 	return r, err
 }
@@ -244,4 +247,32 @@ func (s *Setup) reservedPorts(ctx context.Context, records []store.Record) (list
 
 func portDrift(port uint16) string {
 	return fmt.Sprintf("port %d is no more kept from the host's own connections (ip_local_reserved_ports)", port)
+}
+
+// announce tells LANs the addresses of living containers. An interface that its container has removed is passed over.
+func (s *Setup) announce(ctx context.Context, records []store.Record, r *Repaired) error {
+	var errs []error
+	for _, rec := range records {
+		step := plan.Announced(rec.Steps)
+		if len(step.Links) == 0 || rec.State != store.Attached || !alive(rec.Process) {
+			continue
+		}
+		switch err := s.announceFor(ctx, rec, step); {
+		case errors.Is(err, syscall.ENODEV):
+		case err != nil:
+			errs = append(errs, fmt.Errorf("container %s: %w", rec.Container, err))
+		default:
+			r.Announced++
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Setup) announceFor(ctx context.Context, rec store.Record, step plan.AnnounceLinks) error {
+	ns, err := s.open(rec)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	return s.Host.Kernel(ns).Apply(ctx, step)
 }

@@ -18,8 +18,6 @@ func laterIPAM() []later {
 
 func laterNetworkKeys() []later {
 	return []later{
-		{"conflict", "probing addresses on the wire is"},
-		{"announce", "announcing addresses on the wire is"},
 		{"host-access", "a sibling link on the host is"},
 		{"reserve", "reserving addresses for names is"},
 		{"ipv6", "switching a family by a key is"},

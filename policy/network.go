@@ -81,6 +81,7 @@ func (d *decoder) network(e *entry) *networkDraft {
 	}
 	d.foreignKeys(n, name)
 	d.checkLink(n, name)
+	d.conflicts(n, name)
 	d.checkFirewall(n, name)
 	d.checkAddresses(n, name)
 	n.Rates = d.rates(n.seen, name, n.MTU, n.rate, n.burst)

@@ -20,6 +20,18 @@ func addressSchema() []field[networkDraft] {
 			set: func(d *decoder, n *networkDraft, v value) { n.subnets = d.subnets(n, v) },
 		},
 		{
+			name: "conflict", typ: "string", def: "`next` on a LAN; on a bridge without an uplink, and for ipvlan in l3 and l3s, `off`",
+			doc: "what becomes of an address that somebody else on the LAN has, which is asked for by ARP and neighbour discovery: " +
+				"`next` takes another, `fail` refuses the container, `warn` uses it all the same, `off` does not ask. `rfc` is `next` " +
+				"with the full time of RFC 5227, four to seven seconds",
+			set: func(d *decoder, n *networkDraft, v value) { word(d, v, conflictNames(), nil, &n.Conflict) },
+		},
+		{
+			name: "announce", typ: "boolean", def: "`true`; for ipvlan in l3 and l3s `false`",
+			doc: "whether neighbours are told of the container's addresses, so that none keeps an old MAC address for them",
+			set: func(d *decoder, n *networkDraft, v value) { v.into(d, &n.Announce) },
+		},
+		{
 			name: "internal", typ: "boolean", def: "`false`", doc: "no default route is ever given; on a bridge, containers reach each other and the host, and nothing else",
 			set: func(d *decoder, n *networkDraft, v value) { n.Internal, _ = v.boolean(d) },
 		},

@@ -148,6 +148,10 @@ type Network struct {
 	IPAM     IPAM
 	Subnets  []Subnet
 	Internal bool
+	// Conflict is what becomes of addresses that others have.
+	Conflict Conflict
+	// Announce tells neighbours of addresses.
+	Announce bool
 	// DefaultRoute is false when the network never gives one.
 	DefaultRoute bool
 	// Metric is that of the default routes, 0 for the kernel's default.

@@ -36,6 +36,7 @@ func (p *Policy) spelledOut(k asked, a request.Attachment) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
+	n.settleConflicts(false)
 	return n, n.spellSubnets(k, a.IPs)
 }
 

@@ -35,6 +35,8 @@ type NetworkView struct {
 	MAC           string       `json:"mac,omitempty"`
 	IPAM          string       `json:"ipam"`
 	Subnets       []SubnetView `json:"subnets,omitempty"`
+	Conflict      string       `json:"conflict"`
+	Announce      bool         `json:"announce"`
 	Internal      bool         `json:"internal,omitempty"`
 	DefaultRoute  bool         `json:"default_route"`
 	Metric        int          `json:"metric,omitempty"`
@@ -146,6 +148,7 @@ func (p *Policy) View() View {
 func (n *Network) View() NetworkView {
 	v := NetworkView{
 		Name: n.Name, Driver: n.Driver.String(), Mode: n.Mode.String(), Bridge: n.Bridge, MTU: n.MTU, IPAM: n.IPAM.String(),
+		Conflict: n.Conflict.String(), Announce: n.Announce,
 		Internal: n.Internal, DefaultRoute: n.DefaultRoute, Metric: n.Metric, BCQueueLength: n.BroadcastQueue,
 		TXQueueLength: n.TxQueueLen, Promiscuous: n.Promiscuous, AllMulti: n.AllMulti, Hairpin: n.Hairpin,
 		Names: n.Names, DNS: words(n.DNS), DNSSearch: n.DNSSearch, Firewall: n.Firewall, ICC: n.ICC, Isolate: n.Isolate,

@@ -36,9 +36,12 @@ func folders() []folder {
 		{path: "netsetup/firewall", imports: []string{"netsetup/plan", "policy/request"}, tests: []string{"policy"}},
 		{path: "netsetup/process"},
 		{
-			path:    "netsetup/kernel",
-			imports: []string{"netsetup/firewall", "netsetup/plan", "netsetup/process", "policy", "policy/request"},
+			path: "netsetup/kernel",
+			imports: []string{
+				"netsetup/firewall", "netsetup/plan", "netsetup/probe", "netsetup/process", "policy", "policy/request",
+			},
 		},
+		{path: "netsetup/probe"},
 		{path: "netsetup/store", imports: []string{"netsetup/plan"}, tests: []string{"policy", "policy/request"}},
 		{
 			path:    "netsetup/guest",
@@ -130,7 +133,7 @@ func dependencies() []dependency {
 		{"github.com/spf13/pflag", []string{"hook"}},
 		{"github.com/vishvananda/netlink", []string{"netsetup/kernel"}},
 		{"go.etcd.io/bbolt", []string{"netsetup/store"}},
-		{"golang.org/x/sys", []string{"hook", "netsetup/firewall", "netsetup/guest", "netsetup/kernel", "netsetup/process", "netsetup/store"}},
+		{"golang.org/x/sys", []string{"hook", "netsetup/firewall", "netsetup/guest", "netsetup/kernel", "netsetup/probe", "netsetup/process", "netsetup/store"}},
 		{"golang.org/x/tools", nil}, // txtar
 	}
 }

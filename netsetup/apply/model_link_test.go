@@ -36,6 +36,10 @@ func (m *model) applyLink(step plan.Step) (done bool, err error) {
 		}
 		m.routeRules[rule] = true
 		return true, nil
+	case plan.ProbeLinks:
+		return true, m.probeLinks(s)
+	case plan.AnnounceLinks:
+		return true, m.announceLinks(s)
 	case plan.DelRouteRule:
 		delete(m.routeRules, ruleText(plan.AddRouteRule(s)))
 		return true, nil

@@ -22,6 +22,8 @@ type Kernel struct {
 	// Renew writes the whole ruleset anew from all records. [plan.AddRules] calls it once when the kernel's is not what it
 	// was left as; nil makes that an error.
 	Renew func(ctx context.Context) error
+	// Warn is told of addresses that others have and that are used all the same; nil for nobody.
+	Warn func(error)
 	// ports are the container's links that steps made or looked up, by name.
 	ports map[string]port
 }
@@ -82,6 +84,10 @@ func (k *Kernel) Apply(ctx context.Context, step plan.Step) error {
 		return k.host.reservePorts(ctx, s)
 	case plan.AddRouteRule:
 		return k.addRouteRule(s)
+	case plan.ProbeLinks:
+		return k.probeLinks(ctx, s)
+	case plan.AnnounceLinks:
+		return k.announceLinks(s)
 	default:
 		return k.link(ctx, step)
 	}

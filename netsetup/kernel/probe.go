@@ -27,11 +27,11 @@ func Probe() ([]Probed, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := probe(c)
+	all, err := tryOut(c)
 	return all, errors.Join(err, c.close())
 }
 
-func probe(c *conn) ([]Probed, error) {
+func tryOut(c *conn) ([]Probed, error) {
 	var all []Probed
 	parent := 0
 	for _, kind := range []string{kindVeth, kindBridge, kindVLAN, kindMacvlan, kindIPVLAN} {

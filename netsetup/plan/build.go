@@ -53,16 +53,20 @@ func Build(in Input) (Plan, error) {
 	p := Plan{Record: in.Record}
 	o := defaultRoutes(in)
 	all = withTables(in, all)
-	var links, settings, routes, elsewhere Steps
+	var links, settings, addresses, routes, elsewhere Steps
 	for _, l := range all {
 		links = append(links, l.add())
-		settings = append(settings, l.configure()...)
+		before, after := l.configure()
+		settings, addresses = append(settings, before...), append(addresses, after...)
 		own, other := l.routes(o)
 		routes, elsewhere = append(routes, own...), append(elsewhere, other...)
 		p.Interfaces = append(p.Interfaces, l.result(in, o))
+		if err := checkGatewayHere(l, failing(l.IfName)); err != nil {
+			p.Warnings = append(p.Warnings, err)
+		}
 	}
 	p.Steps = slices.Concat(subs(in, all), bridges(all), uplinks(in.Facts, all), reserve(in, all), links, entries(in, all, o),
-		forwarding(in.Facts, all), settings, routes, elsewhere, bySource(in, all))
+		forwarding(in.Facts, all), settings, probes(all), addresses, routes, elsewhere, bySource(in, all), announcements(all))
 	return p, nil
 }
 
@@ -177,29 +181,38 @@ func (l link) add() Step {
 	return macvlanOf(l)
 }
 
-// configure is what makes the link ready: settings before it is up, so that no router advertisement is taken and no
-// address announced too early; addresses, so that the kernel announces them when it comes up; then name and up; then the
-// guard, which needs that name.
-func (l link) configure() Steps {
-	steps := l.rates()
+// configure is what makes the link ready, before and after its addresses are probed for: settings before it is up, so that no
+// router advertisement is taken and no address announced too early; addresses, so that the kernel announces them when it
+// comes up; then name and up; then the guard, which needs that name. With a probe the addresses come after that.
+func (l link) configure() (before, after Steps) {
+	before = l.rates()
 	if values := l.sysctls(); len(values) > 0 {
-		steps = append(steps, SetSysctls{If: l.own, Values: values})
+		before = append(before, SetSysctls{If: l.own, Values: values})
 	}
-	for _, a := range l.choice.Addresses {
-		steps = append(steps, AddAddress{If: l.own, Address: a})
-	}
-	if a, ok := l.linkLocal(); ok {
-		steps = append(steps, AddAddress{If: l.own, Address: a})
-	}
-	steps = append(steps, SetLink{
+	up := SetLink{
 		From:        l.own,
 		Name:        l.IfName,
 		Alias:       alias(l.record, l.Network.Name),
 		TxQueueLen:  l.Network.TxQueueLen,
 		Promiscuous: l.Network.Promiscuous,
 		AllMulti:    l.Network.AllMulti,
-	})
-	return append(steps, l.guard()...)
+	}
+	if l.asks() {
+		return append(before, up), append(l.assign(l.IfName), l.guard()...)
+	}
+	return slices.Concat(before, l.assign(l.own), Steps{up}, l.guard()), nil
+}
+
+// assign gives the link its addresses, under the name that it has by then.
+func (l link) assign(name string) Steps {
+	var steps Steps
+	for _, a := range l.choice.Addresses {
+		steps = append(steps, AddAddress{If: name, Address: a})
+	}
+	if a, ok := l.linkLocal(); ok {
+		steps = append(steps, AddAddress{If: name, Address: a})
+	}
+	return steps
 }
 
 // alias tells people, and undo, whose the link is.
@@ -215,15 +228,15 @@ func (l link) has(is func(netip.Addr) bool) bool {
 }
 
 // sysctls are the settings of a static interface (Documentation/networking/ip-sysctl.rst): no router changes it, its
-// addresses survive a parent that flaps, and it announces them when it comes up. An interface with IPv4 addresses only
+// addresses survive a parent that flaps, and it announces them when it comes up again. An interface with IPv4 addresses only
 // gets no IPv6 at all; one without any address is left to the container but for the router advertisements. What policy
 // or container ask for comes last and wins.
 func (l link) sysctls() []request.Sysctl {
 	var values []request.Sysctl
 	set := func(key, value string) { values = append(values, request.Sysctl{Key: key, Value: value}) }
 	v4, v6 := l.has(netip.Addr.Is4), l.has(netip.Addr.Is6)
-	if v4 {
-		set("net.ipv4.conf.IFNAME.arp_notify", "1")
+	if v4 && l.Network.Announce {
+		set(arpNotify, "1")
 	}
 	values = append(values, l.severalSysctls()...)
 	switch {
@@ -234,7 +247,9 @@ func (l link) sysctls() []request.Sysctl {
 		if v6 {
 			set("net.ipv6.conf.IFNAME.disable_ipv6", "0")
 			set("net.ipv6.conf.IFNAME.keep_addr_on_down", "1")
-			set("net.ipv6.conf.IFNAME.ndisc_notify", "1")
+			if l.Network.Announce {
+				set(ndiscNotify, "1")
+			}
 		}
 		set("net.ipv6.conf.IFNAME.accept_ra", "0")
 		set("net.ipv6.conf.IFNAME.autoconf", "0")

@@ -2,6 +2,7 @@ package plan_test
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"net/netip"
@@ -22,7 +23,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 
 // TestGolden makes the plan of each testdata/*.txtar: policy.toml, annotations.json, facts.json, choices.json and, where
 // lanhook has reserved ports or made interfaces for other records, reserved.json and others.json in; plan.txt, undo.txt and, where ports or host addresses are published,
-// ports.txt out, or error.txt.
+// ports.txt out, and warnings.txt where there are any, or error.txt.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -39,7 +40,7 @@ func TestGolden(t *testing.T) {
 			var inputs []txtar.File
 			for _, f := range archive.Files {
 				switch f.Name {
-				case "plan.txt", "undo.txt", "ports.txt", "error.txt":
+				case "plan.txt", "undo.txt", "ports.txt", "warnings.txt", "error.txt":
 					want[f.Name] = string(f.Data)
 				default:
 					in[f.Name] = f.Data
@@ -49,7 +50,7 @@ func TestGolden(t *testing.T) {
 			got := build(t, in)
 			if *update {
 				archive.Files = inputs
-				for _, name := range []string{"plan.txt", "undo.txt", "ports.txt", "error.txt"} {
+				for _, name := range []string{"plan.txt", "undo.txt", "ports.txt", "warnings.txt", "error.txt"} {
 					if text, ok := got[name]; ok {
 						archive.Files = append(archive.Files, txtar.File{Name: name, Data: []byte(text)})
 					}
@@ -114,6 +115,9 @@ func build(t *testing.T, in map[string][]byte) map[string]string {
 	got := map[string]string{"plan.txt": text(made.Steps), "undo.txt": text(plan.Undo(made.Steps))}
 	if ports := portsText(made.Interfaces); ports != "" {
 		got["ports.txt"] = ports
+	}
+	if len(made.Warnings) > 0 {
+		got["warnings.txt"] = errorText(errors.Join(made.Warnings...))
 	}
 	return got
 }

@@ -46,6 +46,8 @@ const (
 	returnLink
 	releaseUplink
 	delRouteRule
+	probeLinks
+	announceLinks
 )
 
 func kindOf(s Step) uint64 {

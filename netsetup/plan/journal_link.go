@@ -24,6 +24,10 @@ func linkKindOf(s Step) uint64 {
 		return releaseUplink
 	case DelRouteRule:
 		return delRouteRule
+	case ProbeLinks:
+		return probeLinks
+	case AnnounceLinks:
+		return announceLinks
 	default:
 		return noStep
 	}
@@ -52,6 +56,10 @@ func (c *Codec) linking(kind uint64, v *Step) {
 		visit[ReleaseUplink](c, v)
 	case delRouteRule:
 		visit[DelRouteRule](c, v)
+	case probeLinks:
+		visit[ProbeLinks](c, v)
+	case announceLinks:
+		visit[AnnounceLinks](c, v)
 	default:
 		c.undoing(kind, v)
 	}

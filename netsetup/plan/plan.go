@@ -181,6 +181,8 @@ type Plan struct {
 	Record     string
 	Steps      Steps
 	Interfaces []Interface
+	// Warnings are what will not work as somebody may expect.
+	Warnings []error
 }
 
 // Interface is one interface as the container gets it.

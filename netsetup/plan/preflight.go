@@ -9,9 +9,7 @@ import (
 
 // check finds all that would make attachment i fail in the kernel, or work otherwise than anybody meant.
 func check(in Input, i int) []error {
-	fail := func(hint, format string, args ...any) error {
-		return &PreflightError{IfName: in.Attachments[i].IfName, Why: fmt.Sprintf(format, args...), hint: hint}
-	}
+	fail := failing(in.Attachments[i].IfName)
 	if err := checkLink(in, i, fail); err != nil {
 		return []error{err}
 	}
@@ -48,6 +46,13 @@ func checkLink(in Input, i int, fail failFunc) error {
 		return fail("lower mtu, or raise the bridge's", "an MTU of %d is above the %d of bridge %s", m, most, a.Network.Bridge)
 	}
 	return checkBridge(in, l, fail)
+}
+
+// failing makes the errors about an interface.
+func failing(ifName string) failFunc {
+	return func(hint, format string, args ...any) error {
+		return &PreflightError{IfName: ifName, Why: fmt.Sprintf(format, args...), hint: hint}
+	}
 }
 
 type failFunc = func(hint, format string, args ...any) error

@@ -41,6 +41,9 @@ func checkParent(in Input, l link, fail failFunc) error {
 			"another link, such as a VLAN of this one",
 			"parent %s cannot have %s: %s", uplink.Name, child(n), who)
 	}
+	if err := checkGatewayHere(l, fail); err != nil && n.Conflict != policy.ConflictWarn {
+		return err
+	}
 	switch n.Driver { //nolint:exhaustive // the others have nothing of their own
 	case policy.IPVLAN:
 		return checkIPVLAN(l, fail)

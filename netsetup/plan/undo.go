@@ -130,7 +130,7 @@ func Linked(steps Steps) int {
 		case EnsureBridge, AddVeth, AddRules, ReservePorts, EnsureVLAN, EnsureUplink:
 			n = i + 1
 		case AddMacvlan, AddIPVLAN, SetSysctls, AddAddress, SetLink, AddRoute, SetRate, AddGuard, EnsureForwarding, AddVLAN, MoveLink, AddRouteRule,
-			DelLink, DelRoute, ReleaseBridge, DelRules, ReleaseRules, ReleasePorts, DelGuard,
+			ProbeLinks, AnnounceLinks, DelLink, DelRoute, ReleaseBridge, DelRules, ReleaseRules, ReleasePorts, DelGuard,
 			ReleaseVLAN, ReturnLink, ReleaseUplink, DelRouteRule:
 		}
 	}

@@ -65,18 +65,17 @@ type ConflictError struct{ Conflicts []Conflict }
 func (e *ConflictError) Error() string {
 	texts := make([]string, len(e.Conflicts))
 	for i, c := range e.Conflicts {
-		if c.Asks {
-			texts[i] = fmt.Sprintf("%s is about to take address %s, too", c.MAC, c.Addr)
-		} else {
-			texts[i] = fmt.Sprintf("address %s is in use on the LAN, by %s", c.Addr, c.MAC)
-		}
+		texts[i] = c.String()
 	}
 	return strings.Join(texts, "; ")
 }
 
-// Hint says how to go on.
-func (e *ConflictError) Hint() string {
-	return "find that host by its MAC address, or ask for another address"
+// String says who has the address.
+func (c Conflict) String() string {
+	if c.Asks {
+		return fmt.Sprintf("%s is about to take address %s, too", c.MAC, c.Addr)
+	}
+	return fmt.Sprintf("address %s is in use on the LAN, by %s", c.Addr, c.MAC)
 }
 
 // Run asks for all addresses at once and says which of them somebody else has, by a [*ConflictError]. mac is the link's own;

@@ -15,10 +15,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var (
-	own   = net.HardwareAddr{2, 0, 0, 0, 0, 1}
-	other = net.HardwareAddr{2, 0, 0, 0, 0, 2}
-)
+func own() net.HardwareAddr { return net.HardwareAddr{2, 0, 0, 0, 0, 1} }
+
+func other() net.HardwareAddr { return net.HardwareAddr{2, 0, 0, 0, 0, 2} }
 
 func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
@@ -72,23 +71,23 @@ func TestRun(t *testing.T) {
 		want  string
 	}{
 		"nobody":                      {nil, ""},
-		"ARP answer":                  {replyARP(other, v4), "address 192.0.2.9 is in use on the LAN, by 02:00:00:00:00:02"},
-		"ARP question of its owner":   {arp(other, arpRequest, v4, addr("192.0.2.1")), "address 192.0.2.9 is in use on the LAN, by 02:00:00:00:00:02"},
-		"ARP announcement":            {announcement(other, v4), "address 192.0.2.9 is in use on the LAN, by 02:00:00:00:00:02"},
-		"ARP probe at the same time":  {question(other, v4), "02:00:00:00:00:02 is about to take address 192.0.2.9, too"},
-		"ARP answer to us":            {replyARP(own, v4), ""},
-		"ARP about another":           {replyARP(other, addr("192.0.2.10")), ""},
-		"ARP question for it":         {arp(other, arpRequest, addr("192.0.2.1"), v4), ""},
-		"neighbour advertisement":     {announcement(other, v6), "address 2001:db8::9 is in use on the LAN, by 02:00:00:00:00:02"},
-		"solicitation of its owner":   {nd(other, icmpNS, v6, solicited(addr("2001:db8::1")), addr("2001:db8::1")), "address 2001:db8::9 is in use on the LAN, by 02:00:00:00:00:02"},
-		"DAD at the same time":        {question(other, v6), "02:00:00:00:00:02 is about to take address 2001:db8::9, too"},
-		"solicitation for it":         {nd(other, icmpNS, addr("2001:db8::1"), solicited(v6), v6), ""},
-		"router solicitation":         {nd(other, 133, v6, netip.IPv6LinkLocalAllNodes(), v6), ""},
-		"advertisement about another": {announcement(other, addr("2001:db8::a")), ""},
+		"ARP answer":                  {replyARP(other(), v4), "address 192.0.2.9 is in use on the LAN, by 02:00:00:00:00:02"},
+		"ARP question of its owner":   {arp(other(), arpRequest, v4, addr("192.0.2.1")), "address 192.0.2.9 is in use on the LAN, by 02:00:00:00:00:02"},
+		"ARP announcement":            {announcement(other(), v4), "address 192.0.2.9 is in use on the LAN, by 02:00:00:00:00:02"},
+		"ARP probe at the same time":  {question(other(), v4), "02:00:00:00:00:02 is about to take address 192.0.2.9, too"},
+		"ARP answer to us":            {replyARP(own(), v4), ""},
+		"ARP about another":           {replyARP(other(), addr("192.0.2.10")), ""},
+		"ARP question for it":         {arp(other(), arpRequest, addr("192.0.2.1"), v4), ""},
+		"neighbour advertisement":     {announcement(other(), v6), "address 2001:db8::9 is in use on the LAN, by 02:00:00:00:00:02"},
+		"solicitation of its owner":   {nd(other(), icmpNS, v6, solicited(addr("2001:db8::1")), addr("2001:db8::1")), "address 2001:db8::9 is in use on the LAN, by 02:00:00:00:00:02"},
+		"DAD at the same time":        {question(other(), v6), "02:00:00:00:00:02 is about to take address 2001:db8::9, too"},
+		"solicitation for it":         {nd(other(), icmpNS, addr("2001:db8::1"), solicited(v6), v6), ""},
+		"router solicitation":         {nd(other(), 133, v6, netip.IPv6LinkLocalAllNodes(), v6), ""},
+		"advertisement about another": {announcement(other(), addr("2001:db8::a")), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := &lan{answers: func([]byte) [][]byte { return [][]byte{c.frame} }}
-			err := Run(t.Context(), l, own, []netip.Addr{v4, v6}, quick())
+			err := Run(t.Context(), l, own(), []netip.Addr{v4, v6}, quick())
 			var got string
 			if err != nil {
 				got = err.Error()
@@ -104,20 +103,20 @@ func TestRun(t *testing.T) {
 func TestRunAsks(t *testing.T) {
 	addrs := []netip.Addr{addr("192.0.2.9"), addr("192.0.2.10"), addr("2001:db8::9")}
 	l := &lan{answers: func(q []byte) [][]byte {
-		if slices.Equal(q, question(own, addrs[1])) {
-			return [][]byte{replyARP(other, addrs[1])}
+		if slices.Equal(q, question(own(), addrs[1])) {
+			return [][]byte{replyARP(other(), addrs[1])}
 		}
 		return nil
 	}}
-	err := Run(t.Context(), l, own, addrs, quick())
+	err := Run(t.Context(), l, own(), addrs, quick())
 	conflict, ok := errors.AsType[*ConflictError](err)
-	if !ok || len(conflict.Conflicts) != 1 || conflict.Conflicts[0].Addr != addrs[1] || conflict.Hint() == "" {
+	if !ok || len(conflict.Conflicts) != 1 || conflict.Conflicts[0].Addr != addrs[1] {
 		t.Errorf("got %v", err)
 	}
 	got := map[string]int{}
 	for _, frame := range l.sent {
 		s, ok := read(frame)
-		if !ok || !s.asks || !slices.Equal(s.mac, own) {
+		if !ok || !s.asks || !slices.Equal(s.mac, own()) {
 			t.Errorf("sent % x", frame)
 		}
 		got[s.addr.String()]++
@@ -130,8 +129,8 @@ func TestRunAsks(t *testing.T) {
 func TestRunEnds(t *testing.T) {
 	t.Run("as soon as all is known", func(t *testing.T) {
 		a := addr("192.0.2.9")
-		l := &lan{answers: func([]byte) [][]byte { return [][]byte{replyARP(other, a)} }}
-		err := Run(t.Context(), l, own, []netip.Addr{a}, Timing{Questions: []time.Duration{0, time.Hour}, End: 2 * time.Hour})
+		l := &lan{answers: func([]byte) [][]byte { return [][]byte{replyARP(other(), a)} }}
+		err := Run(t.Context(), l, own(), []netip.Addr{a}, Timing{Questions: []time.Duration{0, time.Hour}, End: 2 * time.Hour})
 		if _, ok := errors.AsType[*ConflictError](err); !ok {
 			t.Errorf("got %v", err)
 		}
@@ -140,13 +139,13 @@ func TestRunEnds(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cause := errors.New("the time is over")
 		cancel(cause)
-		if err := Run(ctx, &lan{}, own, []netip.Addr{addr("192.0.2.9")}, RFC()); !errors.Is(err, cause) {
+		if err := Run(ctx, &lan{}, own(), []netip.Addr{addr("192.0.2.9")}, RFC()); !errors.Is(err, cause) {
 			t.Errorf("got %v", err)
 		}
 	})
 	t.Run("with the wire", func(t *testing.T) {
 		cause := errors.New("the link is down")
-		if err := Run(t.Context(), &lan{err: cause}, own, []netip.Addr{addr("192.0.2.9")}, quick()); !errors.Is(err, cause) {
+		if err := Run(t.Context(), &lan{err: cause}, own(), []netip.Addr{addr("192.0.2.9")}, quick()); !errors.Is(err, cause) {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -156,12 +155,12 @@ func TestRunEnds(t *testing.T) {
 func TestAsksWeighsLess(t *testing.T) {
 	a := addr("192.0.2.9")
 	third := net.HardwareAddr{2, 0, 0, 0, 0, 3}
-	for _, frames := range [][][]byte{{question(third, a), replyARP(other, a)}, {replyARP(other, a), question(third, a)}} {
-		p := probe{mac: own, addrs: []netip.Addr{a}, found: map[netip.Addr]Conflict{}}
+	for _, frames := range [][][]byte{{question(third, a), replyARP(other(), a)}, {replyARP(other(), a), question(third, a)}} {
+		p := probe{mac: own(), addrs: []netip.Addr{a}, found: map[netip.Addr]Conflict{}}
 		for _, f := range frames {
 			p.hear(f)
 		}
-		if got := p.found[a]; got.Asks || !slices.Equal(got.MAC, other) {
+		if got := p.found[a]; got.Asks || !slices.Equal(got.MAC, other()) {
 			t.Errorf("found %+v", got)
 		}
 	}
@@ -170,13 +169,13 @@ func TestAsksWeighsLess(t *testing.T) {
 func TestAnnounce(t *testing.T) {
 	l := &lan{}
 	addrs := []netip.Addr{addr("192.0.2.9"), addr("2001:db8::9")}
-	if err := Announce(l, own, addrs); err != nil {
+	if err := Announce(l, own(), addrs); err != nil {
 		t.Fatal(err)
 	}
 	var got []netip.Addr
 	for _, frame := range l.sent {
 		s, ok := read(frame)
-		if !ok || s.asks || !slices.Equal(s.mac, own) {
+		if !ok || s.asks || !slices.Equal(s.mac, own()) {
 			t.Errorf("sent % x", frame)
 		}
 		got = append(got, s.addr)
@@ -192,13 +191,13 @@ func TestFrames(t *testing.T) {
 		frame []byte
 		want  string
 	}{
-		"ARP probe": {question(own, addr("192.0.2.9")), "ffffffffffff 020000000001 0806 0001 0800 06 04 0001" +
+		"ARP probe": {question(own(), addr("192.0.2.9")), "ffffffffffff 020000000001 0806 0001 0800 06 04 0001" +
 			" 020000000001 00000000 000000000000 c0000209" + strings.Repeat("00", 18)},
-		"ARP announcement": {announcement(own, addr("192.0.2.9")), "ffffffffffff 020000000001 0806 0001 0800 06 04 0001" +
+		"ARP announcement": {announcement(own(), addr("192.0.2.9")), "ffffffffffff 020000000001 0806 0001 0800 06 04 0001" +
 			" 020000000001 c0000209 000000000000 c0000209" + strings.Repeat("00", 18)},
-		"solicitation": {question(own, addr("2001:db8::1:9")), "3333ff010009 020000000001 86dd 60000000 0018 3a ff" +
+		"solicitation": {question(own(), addr("2001:db8::1:9")), "3333ff010009 020000000001 86dd 60000000 0018 3a ff" +
 			strings.Repeat("00", 16) + "ff0200000000000000000001ff010009 87 00 4cdb 00000000 20010db8000000000000000000010009"},
-		"advertisement": {announcement(own, addr("2001:db8::1:9")), "333300000001 020000000001 86dd 60000000 0020 3a ff" +
+		"advertisement": {announcement(own(), addr("2001:db8::1:9")), "333300000001 020000000001 86dd 60000000 0020 3a ff" +
 			"20010db8000000000000000000010009 ff020000000000000000000000000001 88 00 f918 20000000" +
 			"20010db8000000000000000000010009 02 01 020000000001"},
 	} {
@@ -232,8 +231,10 @@ func TestTimings(t *testing.T) {
 // FuzzRead reads whatever comes: what it understands names a MAC address and an address.
 func FuzzRead(f *testing.F) {
 	for _, frame := range [][]byte{
-		question(own, addr("192.0.2.9")), announcement(own, addr("192.0.2.9")), replyARP(other, addr("192.0.2.9")),
-		question(own, addr("2001:db8::9")), announcement(own, addr("2001:db8::9")), {}, make([]byte, etherLen),
+		question(own(), addr("192.0.2.9")), announcement(own(), addr("192.0.2.9")), replyARP(other(), addr("192.0.2.9")),
+		question(own(), addr("2001:db8::9")), announcement(own(), addr("2001:db8::9")),
+		{},
+		make([]byte, etherLen),
 	} {
 		f.Add(frame)
 	}

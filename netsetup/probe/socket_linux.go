@@ -58,10 +58,10 @@ func groups(addrs []netip.Addr) []netip.Addr {
 // Close closes the socket.
 func (s *Socket) Close() error { return os.NewSyscallError("close", unix.Close(s.fd)) }
 
-// Send sends a frame. When the link's queue is full, the frame is lost, as on the wire.
+// Send sends a frame. When the link's queue is full, or the link is down, the frame is lost, as on the wire.
 func (s *Socket) Send(frame []byte) error {
 	_, err := unix.Write(s.fd, frame)
-	if errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.EAGAIN) {
+	if errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENETDOWN) {
 		return nil
 	}
 	return os.NewSyscallError("write", err)
@@ -74,7 +74,7 @@ func (s *Socket) Receive(frame []byte, until time.Time) (int, error) {
 		switch {
 		case err == nil:
 			return n, nil
-		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EINTR), errors.Is(err, unix.ENETDOWN): // the latter once, when the link goes down
 			continue
 		case !errors.Is(err, unix.EAGAIN):
 			return 0, os.NewSyscallError("read", err)

@@ -23,9 +23,10 @@ const (
 	leases     = "leases"
 	sharedUses = "shared"
 	interfaces = "interfaces"
+	foreign    = "foreign"
 )
 
-func bucketNames() []string { return []string{records, leases, sharedUses, interfaces} }
+func bucketNames() []string { return []string{records, leases, sharedUses, interfaces, foreign} }
 
 // access is what a transaction may do.
 type access bool

@@ -16,6 +16,7 @@
 //	│                        scope \0 "m" address            → the same; 6 bytes of address
 //	├── shared               name \0 container \0 id         → nothing; the name is a link's, "names/" and a network's,
 //	│                                                           or "guest/" and a key of guest files
+//	├── foreign              scope \0 address               → who else on a LAN has it, see Foreign.value; 4 or 16 bytes
 //	└── interfaces           "c" netns cookie, interface     → container \0 id; cookie and inode are 8 bytes,
 //	                         "i" netns inode, interface        big-endian; by inode where the kernel has no cookies
 //	                         …, "/" container \0 id           → the same, for a record without interfaces; no interface

@@ -88,6 +88,7 @@ const policyText = `version = 1
 [network.macvlan]
 driver = "macvlan"
 parent = "lan0"
+conflict = "off"
 
   [[network.macvlan.subnet]]
   subnet  = "10.66.0.0/16"

@@ -3,6 +3,7 @@
 package netsetup_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -17,7 +18,9 @@ func TestMessages(t *testing.T) {
 		name, policy, wish string
 		most               int
 	}{
-		{"macvlan", lan, "network=lan", 13},
+		{"macvlan", strings.Replace(lan, "[network.lan]", "[network.lan]\nconflict = \"off\"", 1), "network=lan", 13},
+		// Three questions and one announcement for each family.
+		{"macvlan that asks its LAN", lan, "network=lan", 23},
 		{"bridge", apps, "network=apps", 31},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -1,0 +1,174 @@
+package netsetup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/lanhook/lanhook/netsetup/ipam"
+	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/netsetup/store"
+	"github.com/lanhook/lanhook/policy"
+)
+
+const (
+	// foreignFor is how long an address that somebody else was found to have is not tried again.
+	foreignFor = 10 * time.Minute
+	// foreignAtLeast is the same where all others are in use, and whoever has it is no container that may have ended.
+	foreignAtLeast = time.Minute
+	// dying is how long a container's end may take in the kernel: its namespace answers for its addresses until then.
+	dying = 2 * time.Second
+)
+
+// anewError says that an attach has to begin from the start after its steps were taken back: with another address its link
+// would be another one too, as where its MAC address follows from it, or something is in the way that is looked at there.
+type anewError struct{ why error }
+
+func (e *anewError) Error() string { return e.why.Error() }
+
+func (e *anewError) Unwrap() error { return e.why }
+
+// chooseAgain gives the interfaces whose addresses others have other ones, and writes the record anew with the plan that
+// follows. The first done steps have been carried out, and are the same in that plan. It gives the conflict back where an
+// address was asked for, or where the network wants no other; else the error is an [*anewError], or of the store.
+func (s *Setup) chooseAgain(ctx context.Context, d *draft, taken *kernel.TakenError, done int) error {
+	found := make([]store.Foreign, 0, len(taken.Found))
+	for _, f := range taken.Found {
+		i := slices.IndexFunc(d.own, func(a policy.Attachment) bool { return a.IfName == f.If })
+		if i < 0 || !replaces(d.own[i], f.Addr) {
+			return taken
+		}
+		d.tried = append(d.tried, f.Addr)
+		d.rivals = d.rivals || f.Asks
+		found = append(found, store.Foreign{
+			Scope: d.own[i].Network.Scope(d.facts.Wire(d.own[i])), Addr: f.Addr, MAC: plan.MAC(f.MAC), Seen: time.Now(),
+		})
+	}
+	// For itself, so that it stays when the rest does not.
+	err := s.Store.Update(ctx, func(tx *store.Tx) error { return tx.PutForeign(found, time.Now().Add(-foreignFor)) })
+	if err != nil {
+		return err
+	}
+	before := d.rec
+	err = s.Store.Update(ctx, func(tx *store.Tx) error {
+		_, inErr := stillPending(tx, d.rec)
+		if inErr != nil {
+			return inErr
+		}
+		d.rec.Leases = nil
+		if inErr = d.plan(tx); inErr != nil {
+			return &anewError{inErr}
+		}
+		if len(d.rec.Steps) < done || !reflect.DeepEqual(d.rec.Steps[:done], before.Steps[:done]) {
+			return &anewError{taken}
+		}
+		return tx.Put(d.rec)
+	})
+	if err != nil {
+		d.rec = before
+	}
+	return err
+}
+
+// isLast says whether a conflict has no other address as a way out.
+func isLast(err error) bool {
+	_, kept := errors.AsType[*kernel.TakenError](err)
+	return kept || isFull(err)
+}
+
+// mayEnd says whether those who have addresses may all be containers that are about to end.
+func mayEnd(taken *kernel.TakenError) bool {
+	return !slices.ContainsFunc(taken.Found, func(f kernel.Taken) bool { return f.Asks || !isLocal(f.MAC) })
+}
+
+// isLocal says whether a MAC address is locally administered (IEEE 802), as those of containers are and those of cards are not.
+func isLocal(mac []byte) bool { return mac[0]&0x02 != 0 }
+
+// replaces says whether another address will do for one of an attachment.
+func replaces(a policy.Attachment, addr netip.Addr) bool {
+	asked := slices.ContainsFunc(a.IPs, func(p netip.Prefix) bool { return p.Addr() == addr })
+	return !asked && movesOn(a)
+}
+
+// movesOn says whether an attachment takes the next address when somebody has one.
+func movesOn(a policy.Attachment) bool {
+	return a.Network.Conflict == policy.ConflictNext || a.Network.Conflict == policy.ConflictRFC
+}
+
+// pick takes a free address of the subnet, from the place that belongs to this host, network and workload on. What others on
+// the LAN were found to have is tried again, when it is not too recent, where nothing else is free.
+func (d *draft) pick(tx *store.Tx, l lan, a policy.Attachment, sub policy.Subnet) (netip.Addr, error) {
+	pool := sub.Pool()
+	pool.Exclude = slices.Concat(pool.Exclude, l.own, l.reserved)
+	for _, g := range a.Gateways {
+		pool.Exclude = append(pool.Exclude, ipam.Range{From: g, To: g})
+	}
+	p := picking{draft: d, tx: tx, scope: l.scope, foreign: movesOn(a)}
+	start := ipam.Place(d.HostID, a.Network.Name, d.container.Workload, a.IfName)
+	if d.rivals {
+		// Whoever asked for the same one at the same time would go on to the next with it.
+		start = ipam.Place(d.HostID, a.Network.Name, d.rec.ID, a.IfName)
+	}
+	addr, err := ipam.Pick(pool, start, p.used)
+	if err != nil && p.stop == nil && p.older {
+		p.scarce = true
+		addr, err = ipam.Pick(pool, start, p.used)
+	}
+	if p.stop != nil {
+		return netip.Addr{}, p.stop
+	}
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("%s: network %s: %w", a.IfName, a.Network.Name, err)
+	}
+	return addr, d.take(tx, store.Lease{Scope: l.scope, Addr: addr, IfName: a.IfName})
+}
+
+// picking is one search for a free address.
+type picking struct {
+	*draft
+	tx    *store.Tx
+	scope string
+	// foreign says that what others on the LAN have counts.
+	foreign bool
+	// scarce says that no other address is free but those that may be tried again; older is true when one was met.
+	scarce, older bool
+	// begun says that the workload's own place was looked at.
+	begun bool
+	// stop is why the search has no use.
+	stop error
+}
+
+// used says by whom an address is in use.
+func (p *picking) used(addr netip.Addr) (holder string, taken bool) {
+	lease, taken, err := p.tx.Holder(p.scope, addr)
+	taken = taken && lease.Ref() != p.rec.Ref() // it keeps what it has when it chooses again
+	if err == nil && taken && !p.begun {
+		err = p.namesake(p.tx, lease)
+	}
+	p.begun = true
+	if err == nil && !taken && p.foreign {
+		var f store.Foreign
+		if f, taken, err = p.tx.Foreign(p.scope, addr); taken {
+			taken = p.counts(f)
+			lease.Container = fmt.Sprintf("%s of the LAN", f.MAC)
+		}
+	}
+	if err != nil {
+		p.stop = err
+		return "", false
+	}
+	return lease.Container, taken
+}
+
+// counts says whether an address that others were found to have is not to be tried. None is tried twice for one attach.
+func (p *picking) counts(f store.Foreign) bool {
+	age := time.Since(f.Seen)
+	again := (isLocal(f.MAC) || age >= foreignAtLeast) && !slices.Contains(p.tried, f.Addr)
+	p.older = p.older || again && age < foreignFor
+	return age < foreignFor && (!again || !p.scarce)
+}
