@@ -6,40 +6,24 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"time"
 
 	"github.com/lanhook/lanhook/netsetup/apply"
-	"github.com/lanhook/lanhook/netsetup/kernel"
 	"github.com/lanhook/lanhook/netsetup/plan"
 	"github.com/lanhook/lanhook/netsetup/store"
 )
 
 // carryOut does what the record says, gives up the lock on what is shared as soon as the kernel shows who uses it, and
 // makes the record final. It takes everything back when something fails.
-//
-// Where it turns out that somebody on the LAN has an address, it chooses another one and goes on from there.
 func (s *Setup) carryOut(ctx context.Context, d *draft, use *sharing) error {
-	rec := d.rec
 	k := s.Host.Kernel(d.ns)
-	k.Renew = func(ctx context.Context) error { return s.renewFor(ctx, rec, use) }
+	k.Renew = func(ctx context.Context) error { return s.renewFor(ctx, d.rec, use) }
 	k.Warn = func(err error) { d.taken = append(d.taken, err) }
-	linked := plan.Linked(rec.Steps)
-	done, err := run(ctx, k, rec.Steps[:linked])
+	done, err := run(ctx, k, d.rec.Steps[:plan.Linked(d.rec.Steps)])
 	use.end()
-	asking := time.Now()
-	for err == nil && done < len(rec.Steps) {
-		var more int
-		more, err = run(ctx, k, rec.Steps[done:])
-		done += more
-		if taken, is := errors.AsType[*kernel.TakenError](err); is {
-			done-- // to ask changes nothing
-			err = s.chooseAgain(ctx, d, taken, done)
-			rec = d.rec
-			if isLast(err) && mayEnd(taken) && time.Since(asking) < dying {
-				err = nil
-			}
-		}
+	if err == nil {
+		done, err = s.conclude(ctx, d, k, done)
 	}
+	rec := d.rec
 	if err == nil {
 		rec.Steps = plan.WithIndexes(rec.Steps, k.Index)
 		err = s.commit(ctx, rec)

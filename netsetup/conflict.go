@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/lanhook/lanhook/netsetup/apply"
 	"github.com/lanhook/lanhook/netsetup/ipam"
 	"github.com/lanhook/lanhook/netsetup/kernel"
 	"github.com/lanhook/lanhook/netsetup/plan"
@@ -32,6 +33,32 @@ type anewError struct{ why error }
 func (e *anewError) Error() string { return e.why.Error() }
 
 func (e *anewError) Unwrap() error { return e.why }
+
+// conclude carries out what comes after so many steps, and says how many are done in all, as [run] does. Where it turns out that
+// somebody on the LAN has an address, another one is chosen, and it goes on from there with the new record.
+func (s *Setup) conclude(ctx context.Context, d *draft, k apply.Kernel, done int) (int, error) {
+	var last *kernel.TakenError
+	asking := time.Now()
+	for {
+		more, err := run(ctx, k, d.rec.Steps[done:])
+		done += more
+		taken, is := errors.AsType[*kernel.TakenError](err)
+		if is {
+			done-- // to ask changes nothing
+			last = taken
+			err = s.chooseAgain(ctx, d, taken, done)
+		}
+		cutOff := err != nil && last != nil && context.Cause(ctx) != nil
+		switch {
+		case cutOff:
+			return done, fmt.Errorf("%w; of %d addresses that were tried, the last one: %w", err, len(d.tried), last)
+		case is && err == nil:
+		case is && isLast(err) && mayEnd(taken) && time.Since(asking) < dying:
+		default:
+			return done, err
+		}
+	}
+}
 
 // chooseAgain gives the interfaces whose addresses others have other ones, and writes the record anew with the plan that
 // follows. The first done steps have been carried out, and are the same in that plan. It gives the conflict back where an

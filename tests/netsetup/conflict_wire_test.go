@@ -3,6 +3,7 @@
 package netsetup_test
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -85,6 +86,38 @@ func TestConflictTiming(t *testing.T) {
 			w.empty(t)
 		})
 	}
+}
+
+// A host that has all addresses keeps no attach busy for ever, and is named.
+func TestConflictCutOff(t *testing.T) {
+	w := newWorld(t, lan4)
+	b := w.box(t, "c")
+	tap := w.Neighbour.Tap(t, nettest.PeerName)
+	c, done := b.container(t, "network=lan"), make(chan error, 1)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	go func() {
+		_, err := w.setup.Attach(ctx, c)
+		done <- err
+	}()
+	answered := map[string]bool{}
+	tap.Until(t, func(frame []byte) bool {
+		if len(frame) < 42 || frame[12] != 8 || frame[13] != 6 {
+			return false
+		}
+		asked := netip.AddrFrom4([4]byte(frame[38:42]))
+		tap.Send(t, arpFrame(t, rival, 2, asked, asked))
+		answered[asked.String()] = true
+		return len(answered) == 4
+	})
+	cancel(errors.New("the engine does not wait any longer"))
+	err := <-done
+	for _, want := range []string{"the engine does not wait any longer", "addresses that were tried", "is in use on the LAN, by " + rival} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+	b.Same(t)
+	w.empty(t)
 }
 
 // As many containers as a /24 has addresses are attached at once, beside neighbours that lanhook knows nothing of: all get
