@@ -52,7 +52,9 @@ func (a *app) doctor(ctx context.Context, root string) error {
 		found = append(found, userFinding(), a.stateFinding())
 		found = append(found, kernelFindings(p)...)
 		found = append(found, rulesFindings(ctx, files, p)...)
+		found = append(found, lanFindings(ctx, files, p)...)
 	}
+	found = append(found, hypervisorFindings(files, p)...)
 	found = append(found, unitFinding(files))
 	doctor := engine.Doctor{Files: files, Programs: dir, Settings: settings(files)}
 	found = append(found, doctor.Look()...)
