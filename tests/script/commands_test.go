@@ -189,6 +189,8 @@ func mask(ts *testscript.TestScript) {
 		{`(?m)^(record +)[a-z2-7]{10}$`, "${1}RECORD"},
 		{`(?m)^(process +)\d+$`, "${1}PID"},
 		{`("pid": )\d+`, "${1}PID"},
+		{`\b(process )\d+( runs)`, "${1}PID${2}"},
+		{`\b(network namespace )\d+ \(cookie \d+\)`, "${1}NETNS"},
 		{`("netns": )\d+`, "${1}NETNS"},
 		{`\d{4}-\d\d-\d\dT[0-9:.]+Z`, "TIME"},
 	} {

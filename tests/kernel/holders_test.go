@@ -1,0 +1,110 @@
+//go:build linux
+
+package kernel_test
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
+
+	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/tests/nettest"
+)
+
+// names are those of links, sorted.
+func names(list []kernel.State) []string {
+	var all []string
+	for _, s := range list {
+		all = append(all, s.Name)
+	}
+	slices.Sort(all)
+	return all
+}
+
+func TestHolders(t *testing.T) {
+	n := nettest.New(t)
+	h := openHost(t, n)
+	n.Host.Do(t, func() {
+		nettest.AddAddress(t, nettest.Parent, prefix("10.77.0.9/24"))
+		nettest.AddAddress(t, nettest.Parent, prefix("fd77::9/64"))
+	})
+	n.Host.Remember(t)
+	p := link(t, h, nettest.Parent)
+	for _, want := range []netip.Prefix{prefix("10.77.0.9/24"), prefix("fd77::9/64")} {
+		got, err := h.LinksWith(want.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got) != 1 || got[0].Name != nettest.Parent || !cmp.Equal(got[0].Addresses, []netip.Prefix{want}, cmp.Comparer(samePrefix)) {
+			t.Errorf("%s is on %v, want it on %s alone", want, got, nettest.Parent)
+		}
+	}
+	for _, nobodys := range []string{"10.77.0.10", "fd77::10"} {
+		if got, err := h.LinksWith(addr(nobodys)); err != nil || len(got) > 0 {
+			t.Errorf("%s is on %v (%v), want it on none", nobodys, names(got), err)
+		}
+	}
+	got, err := h.LinksWithMAC(p.MAC)
+	if diff := cmp.Diff([]string{nettest.Parent}, names(got)); diff != "" || err != nil {
+		t.Errorf("%s is on others (%v; -want +got):\n%s", p.MAC, err, diff)
+	}
+	if got, err := h.LinksWithMAC(mac(77)); err != nil || len(got) > 0 {
+		t.Errorf("a MAC address of nobody's is on %v (%v)", names(got), err)
+	}
+	n.Host.Same(t)
+}
+
+func samePrefix(a, b netip.Prefix) bool { return a == b }
+
+func TestNeighbours(t *testing.T) {
+	n := nettest.New(t)
+	h := openHost(t, n)
+	n.Host.Do(t, func() {
+		nettest.AddAddress(t, nettest.Parent, prefix("10.77.0.9/24"))
+		nettest.AddAddress(t, nettest.Parent, prefix("fd77::9/64"))
+	})
+	has := func(want kernel.Neighbour) func() bool {
+		return func() bool {
+			got, err := h.Neighbours()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return slices.ContainsFunc(got, func(o kernel.Neighbour) bool { return cmp.Equal(o, want, cmp.Comparer(sameAddr)) })
+		}
+	}
+	var theirs plan.MAC
+	n.Neighbour.Do(t, func() {
+		links, err := netlink.LinkList()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range links {
+			if addrs, err := netlink.AddrList(l, netlink.FAMILY_V4); err == nil && len(addrs) > 0 && addrs[0].IP.Equal(nettest.PeerPrefix4().Addr().AsSlice()) {
+				theirs = plan.MAC(l.Attrs().HardwareAddr)
+			}
+		}
+	})
+	for _, a := range []netip.Addr{nettest.PeerPrefix4().Addr(), nettest.PeerPrefix6().Addr()} {
+		want := kernel.Neighbour{Addr: a, MAC: theirs, Link: nettest.Parent, Confirmed: true}
+		if has(want)() {
+			t.Fatalf("%v is a neighbour before anybody has asked", want)
+		}
+		n.Host.Ping(t, a)
+		nettest.Eventually(t, a.String()+" is a neighbour", has(want))
+	}
+	if err := n.Host.Reach(t, addr("10.77.0.200"), 100*time.Millisecond); err == nil {
+		t.Fatal("10.77.0.200 is there")
+	}
+	all, err := h.Neighbours()
+	if err != nil || slices.ContainsFunc(all, func(o kernel.Neighbour) bool { return o.Addr == addr("10.77.0.200") }) {
+		t.Errorf("who does not answer is a neighbour: %v (%v)", all, err)
+	}
+	n.Host.Remember(t)
+}
+
+func sameAddr(a, b netip.Addr) bool { return a == b }
