@@ -34,9 +34,9 @@ type machine struct {
 const (
 	noSetting = "its network cannot be told to let them pass: use driver ipvlan with addresses that the provider has assigned to this " +
 		"machine's card, or a bridge network with published ports"
-	ofQEMU = "a bridge of the host passes them; macvtap does with trustGuestRxFilters='yes' in libvirt's <interface>, " +
-		"without a filterref such as clean-traffic; Proxmox VE with MAC filter = No in the machine's firewall options"
-	ofXen = "a bridge of the host passes them, unless the VIF is locked: xe vif-param-set uuid=VIF locking-mode=unlocked"
+	ofQEMU = "by a bridge of the host, and by macvtap with trustGuestRxFilters='yes' in libvirt's <interface>, without a filterref such as " +
+		"clean-traffic; in Proxmox VE with MAC filter = No in the machine's firewall options"
+	ofXen = "by a bridge of the host, unless the VIF is locked: xe vif-param-set uuid=VIF locking-mode=unlocked"
 )
 
 // machines are the kinds that are known, those first that say more. Providers come before what their machines are made by.
@@ -121,7 +121,7 @@ func hypervisorFindings(files engine.Files, p *policy.Policy) []engine.Finding {
 	case !virtual:
 		f.Means = fmt.Sprintf("no virtual machine that is known here: %s", strings.TrimSpace(vendor+" "+dmi("product_name")))
 	case !m.filters:
-		f.Means = fmt.Sprintf("this is %s, and containers have MAC addresses of their own: %s", m.name, m.setting)
+		f.Means = fmt.Sprintf("this is %s: frames of MAC addresses that are not its own pass %s", m.name, m.setting)
 	case p != nil && len(own) == 0:
 		f.Means = fmt.Sprintf("this is %s, and no network of the policy sends from MAC addresses that are not the machine's", m.name)
 	default:

@@ -96,15 +96,15 @@ func TestHypervisorFindings(t *testing.T) {
 		},
 		{
 			name: "Xen", files: dmi("sys_vendor", "Xen", "product_name", "HVM domU", "bios_version", "4.17"), policy: policyOf(), level: engine.OK,
-			means: "this is a Xen machine, and containers have MAC addresses of their own: " + ofXen,
+			means: "this is a Xen machine: frames of MAC addresses that are not its own pass " + ofXen,
 		},
 		{
 			name: "Xen without firmware", files: map[string]string{"sys/hypervisor/type": "xen\n"}, policy: policyOf(), level: engine.OK,
-			means: "this is a Xen machine, and containers have MAC addresses of their own: " + ofXen,
+			means: "this is a Xen machine: frames of MAC addresses that are not its own pass " + ofXen,
 		},
 		{
 			name: "QEMU", files: dmi("sys_vendor", "QEMU", "product_name", "Standard PC (Q35 + ICH9, 2009)"), policy: policyOf(), level: engine.OK,
-			means: "this is a QEMU machine, and containers have MAC addresses of their own: " + ofQEMU,
+			means: "this is a QEMU machine: frames of MAC addresses that are not its own pass " + ofQEMU,
 		},
 		{
 			name: "hardware", files: dmi("sys_vendor", "Dell Inc.", "product_name", "PowerEdge R740"), policy: policyOf(), level: engine.OK,

@@ -31,6 +31,8 @@ type lan struct {
 	state kernel.State
 	// promiscuous says that the link takes every frame now, whoever wants that.
 	promiscuous bool
+	// taken says that an uplink is a port of another bridge than the network's.
+	taken bool
 }
 
 // onLAN says whether a network's containers are on a LAN by a link of the host that stays the host's.
@@ -48,9 +50,6 @@ func onLAN(n *policy.Network) bool {
 // lanFindings say whether the links of the host, and what it has on them, suit the networks that are to be there.
 func lanFindings(ctx context.Context, files engine.Files, p *policy.Policy) []engine.Finding {
 	names := networks(p, onLAN)
-	if len(names) == 0 {
-		return []engine.Finding{{Check: checkParent, Level: engine.OK, Means: "no network of the policy is on a LAN"}}
-	}
 	host, err := kernel.Open()
 	if err != nil {
 		return []engine.Finding{{
@@ -69,7 +68,28 @@ func lanFindings(ctx context.Context, files engine.Files, p *policy.Policy) []en
 		}
 		lans = append(lans, l)
 	}
-	return slices.Concat(parentFindings(lans), promiscuousFindings(lans), subnetFindings(lans), dhcpFindings(files, lans))
+	return slices.Concat(
+		parentFindings(lans), promiscuousFindings(lans), subnetFindings(lans, apart(host, p)), dhcpFindings(files, lans),
+	)
+}
+
+// apart gives what is wrong with the subnets of bridges that are no piece of a LAN: the host has addresses in them elsewhere.
+func apart(host *kernel.Host, p *policy.Policy) []engine.Finding {
+	var found []engine.Finding
+	for _, name := range networks(p, func(n *policy.Network) bool { return n.Driver == policy.Bridge && !n.OnLAN() }) {
+		n := p.Networks[name]
+		for _, s := range n.Subnets {
+			links, err := host.LinksOverlapping(s.Prefix)
+			if err != nil {
+				return append(found, engine.Finding{
+					Check: checkSubnet, Level: engine.Warn, Means: fmt.Sprintf("network %s was not compared with the host's links: %s", name, oneLine(err)),
+					Do: "run lanhook doctor as root",
+				})
+			}
+			found = append(found, apartFindings(n, s.Prefix, links)...)
+		}
+	}
+	return found
 }
 
 // lookAtLAN finds the link of a network, as an attach does.
@@ -94,6 +114,13 @@ func lookAtLAN(ctx context.Context, files engine.Files, host *kernel.Host, n *po
 		return lan{}, err
 	}
 	l.promiscuous = l.state.Promiscuous || takesAll(files, l.state)
+	if n.Driver == policy.Bridge && l.link.Master != 0 {
+		bridge, _, err := host.Link(n.Bridge)
+		if err != nil {
+			return lan{}, err
+		}
+		l.taken = bridge.Index != l.link.Master
+	}
 	return l, nil
 }
 
@@ -129,6 +156,9 @@ func parentFindings(lans []lan) []engine.Finding {
 	for _, l := range lans {
 		found = append(found, l.parentFindings()...)
 	}
+	if len(lans) == 0 {
+		return []engine.Finding{{Check: checkParent, Level: engine.OK, Means: "no network of the policy is on a LAN"}}
+	}
 	if len(found) == 0 {
 		return []engine.Finding{{
 			Check: checkParent, Level: engine.OK, Means: "the links of networks on LANs are there, up, and carry what containers send",
@@ -157,8 +187,15 @@ func (l lan) parentFindings() []engine.Finding {
 			l.what(), selected, l.Name)
 		return found
 	}
+	if what, do := l.usedBy(); what != "" {
+		add(engine.Fail, do, "%s %s of network %s is %s: no container gets on it", l.what(), l.link.Name, l.Name, what)
+	}
 	if !l.link.Up {
 		add(engine.Warn, "ip link set "+l.link.Name+" up", "%s %s of network %s is down", l.what(), l.link.Name, l.Name)
+	}
+	if l.Driver != policy.Bridge && l.MTU > l.link.MTU {
+		add(engine.Fail, "lower mtu in the policy, or raise the parent's", "network %s has an mtu of %d, and its parent %s one of %d: no container gets on it",
+			l.Name, l.MTU, l.link.Name, l.link.MTU)
 	}
 	const ipvlan = "use driver ipvlan, whose children have their parent's MAC address, or a bridge network without an uplink"
 	switch bond := l.link.BondMode; {
@@ -181,6 +218,22 @@ func (l lan) parentFindings() []engine.Finding {
 			join(own), l.link.Name, l.Name)
 	}
 	return found
+}
+
+// usedBy says what else a link is that can be no parent or uplink therefore, and what to do; "" for none.
+func (l lan) usedBy() (what, do string) {
+	master := l.link.MasterKind
+	switch {
+	case l.link.Loopback:
+		return "the loopback interface", "name the network card in the policy"
+	case l.taken && master == "bridge":
+		return "a port of another bridge", "name that bridge in the policy, or take the link out of it"
+	case master == "bridge" && l.Driver != policy.Bridge:
+		return "a port of a bridge", "use driver bridge with that bridge, or take the link out of it"
+	case master == "bond" || master == "team":
+		return "a member of a " + master, "name the " + master + " itself in the policy"
+	}
+	return "", ""
 }
 
 // childOfHost says whether containers are on the very LAN in which the host has its addresses on the link, without reaching it:

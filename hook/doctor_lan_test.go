@@ -25,7 +25,7 @@ func lanOf(change func(l *lan)) lan {
 			}},
 		},
 		found: true,
-		link:  plan.Link{Index: 2, Name: "ens192", Up: true, BondMode: -1},
+		link:  plan.Link{Index: 2, Name: "ens192", MTU: 1500, Up: true, BondMode: -1},
 		state: kernel.State{Index: 2, Name: "ens192", Addresses: prefixes("192.168.1.9/24", "fe80::1/64")},
 	}
 	if change != nil {
@@ -74,6 +74,33 @@ func TestParentFindings(t *testing.T) {
 		}},
 		{"down", func(l *lan) { l.link.Up = false }, engine.Finding{
 			Level: engine.Warn, Means: "parent ens192 of network lan is down", Do: "ip link set ens192 up",
+		}},
+		{"the port of a bridge", func(l *lan) { l.link.MasterKind = "bridge" }, engine.Finding{
+			Level: engine.Fail, Means: "parent ens192 of network lan is a port of a bridge: no container gets on it",
+			Do: "use driver bridge with that bridge, or take the link out of it",
+		}},
+		{"the port of another bridge", func(l *lan) {
+			l.Driver, l.Uplink, l.link.MasterKind, l.taken = policy.Bridge, policy.Parent{Name: "ens192"}, "bridge", true
+		}, engine.Finding{
+			Level: engine.Fail, Means: "uplink ens192 of network lan is a port of another bridge: no container gets on it",
+			Do: "name that bridge in the policy, or take the link out of it",
+		}},
+		{"the port of its own bridge", func(l *lan) {
+			l.Driver, l.Uplink, l.link.MasterKind = policy.Bridge, policy.Parent{Name: "ens192"}, "bridge"
+		}, good},
+		{"a member of a bond", func(l *lan) { l.link.MasterKind = "bond" }, engine.Finding{
+			Level: engine.Fail, Means: "parent ens192 of network lan is a member of a bond: no container gets on it", Do: "name the bond itself in the policy",
+		}},
+		{"the parent's MTU", func(l *lan) { l.MTU = 1500 }, good},
+		{"a larger MTU", func(l *lan) { l.MTU = 1501 }, engine.Finding{
+			Level: engine.Fail, Means: "network lan has an mtu of 1501, and its parent ens192 one of 1500: no container gets on it",
+			Do: "lower mtu in the policy, or raise the parent's",
+		}},
+		{"a larger MTU on a bridge", func(l *lan) {
+			l.MTU, l.Driver, l.Uplink = 9000, policy.Bridge, policy.Parent{Name: "ens192"}
+		}, good},
+		{"loopback", func(l *lan) { l.link.Loopback, l.link.Name = true, "lo" }, engine.Finding{
+			Level: engine.Fail, Means: "parent lo of network lan is the loopback interface: no container gets on it", Do: "name the network card in the policy",
 		}},
 		{"wireless", func(l *lan) { l.link.Wireless = true }, engine.Finding{
 			Level: engine.Fail, Do: ipvlan,
@@ -175,7 +202,7 @@ func TestSubnetFindings(t *testing.T) {
 	warn := func(means, do string) engine.Finding {
 		return engine.Finding{Check: "subnet", Level: engine.Warn, Means: means, Do: do}
 	}
-	good := engine.Finding{Check: "subnet", Level: engine.OK, Means: "the subnets of networks fit what the host has on their LANs"}
+	good := engine.Finding{Check: "subnet", Level: engine.OK, Means: "the subnets of networks fit what the host has on its links"}
 	for _, c := range []struct {
 		name   string
 		change func(l *lan)
@@ -224,10 +251,28 @@ func TestSubnetFindings(t *testing.T) {
 		}, []engine.Finding{good}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if diff := cmp.Diff(c.want, subnetFindings([]lan{lanOf(c.change)})); diff != "" {
+			if diff := cmp.Diff(c.want, subnetFindings([]lan{lanOf(c.change)}, nil)); diff != "" {
 				t.Errorf("the findings differ (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestApartFindings(t *testing.T) {
+	n := policyOf().Networks["apps"]
+	links := []kernel.State{
+		{Name: "lh-apps", Addresses: prefixes("172.30.0.1/16")}, {Name: "ens192", Addresses: prefixes("172.30.7.9/24")},
+	}
+	want := []engine.Finding{{
+		Check: "subnet", Level: engine.Warn, Do: "give the network a subnet that is no other link's",
+		Means: "network apps has the subnet 172.30.0.0/16, but the host has 172.30.7.9/24 on ens192: of addresses that are in both it reaches " +
+			"those of one alone",
+	}}
+	if diff := cmp.Diff(want, apartFindings(n, n.Subnets[0].Prefix, links)); diff != "" {
+		t.Errorf("the findings differ (-want +got):\n%s", diff)
+	}
+	if got := apartFindings(n, netip.MustParsePrefix("fe80::/64"), links); got != nil {
+		t.Errorf("link-local addresses: %v", got)
 	}
 }
 

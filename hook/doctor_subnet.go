@@ -10,13 +10,14 @@ import (
 
 	"github.com/lanhook/lanhook/hook/engine"
 	"github.com/lanhook/lanhook/netsetup/ipam"
+	"github.com/lanhook/lanhook/netsetup/kernel"
 	"github.com/lanhook/lanhook/policy"
 )
 
 // subnetFindings compare the policy's subnets with what the host has on the same LANs. The host may be the one that is wrong, so
-// they only warn.
-func subnetFindings(lans []lan) []engine.Finding {
-	var found []engine.Finding
+// they only warn. others is what was found of bridges.
+func subnetFindings(lans []lan, others []engine.Finding) []engine.Finding {
+	found := others
 	for _, l := range lans {
 		// Of a bridge and of the driver vlan, the host has no address where containers are.
 		if l.childOfHost() {
@@ -26,7 +27,24 @@ func subnetFindings(lans []lan) []engine.Finding {
 		}
 	}
 	if len(found) == 0 {
-		return []engine.Finding{{Check: checkSubnet, Level: engine.OK, Means: "the subnets of networks fit what the host has on their LANs"}}
+		return []engine.Finding{{Check: checkSubnet, Level: engine.OK, Means: "the subnets of networks fit what the host has on its links"}}
+	}
+	return found
+}
+
+// apartFindings say which other links of the host have addresses in the subnet of a bridge. Link-local ones are on every link.
+func apartFindings(n *policy.Network, subnet netip.Prefix, links []kernel.State) []engine.Finding {
+	var found []engine.Finding
+	for _, l := range links {
+		if l.Name == n.Bridge || subnet.Addr().IsLinkLocalUnicast() {
+			continue
+		}
+		found = append(found, engine.Finding{
+			Check: checkSubnet, Level: engine.Warn,
+			Means: fmt.Sprintf("network %s has the subnet %s, but the host has %s on %s: of addresses that are in both it reaches those of one alone",
+				n.Name, subnet, join(l.Addresses), l.Name),
+			Do: "give the network a subnet that is no other link's",
+		})
 	}
 	return found
 }

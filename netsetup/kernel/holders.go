@@ -13,9 +13,20 @@ import (
 	"github.com/lanhook/lanhook/netsetup/plan"
 )
 
-// LinksWith are the host's links that have an address, each with its Addresses alone being this one, in its prefix. A link-local
-// address may be on several.
+// LinksWith are the host's links that have an address, each with this in its prefix as its Addresses. A link-local one may be on
+// several.
 func (h *Host) LinksWith(addr netip.Addr) ([]State, error) {
+	return h.linksWhose(addr, func(p netip.Prefix) bool { return p.Addr() == addr })
+}
+
+// LinksOverlapping are the host's links that have an address in whose prefix some of subnet lies, which is their Addresses: by them
+// the host reaches it without a router. A link that has several such comes as often.
+func (h *Host) LinksOverlapping(subnet netip.Prefix) ([]State, error) {
+	return h.linksWhose(subnet.Addr(), subnet.Overlaps)
+}
+
+// linksWhose are links by what is said of their addresses, of the family of addr.
+func (h *Host) linksWhose(addr netip.Addr, is func(netip.Prefix) bool) ([]State, error) {
 	msgs, err := h.conn.dump(unix.RTM_GETADDR, nl.NewIfAddrmsg(int(family(addr))))
 	if err != nil {
 		return nil, failed(err, "list the host's addresses to find %s", addr)
@@ -26,7 +37,8 @@ func (h *Host) LinksWith(addr netip.Addr) ([]State, error) {
 		if err != nil {
 			return nil, err
 		}
-		if a != addr {
+		p := netip.PrefixFrom(a, int(header.Prefixlen))
+		if !is(p) {
 			continue
 		}
 		s, ok, err := h.conn.link(by{index: int(header.Index)})
@@ -34,7 +46,7 @@ func (h *Host) LinksWith(addr netip.Addr) ([]State, error) {
 			return nil, err
 		}
 		if ok {
-			s.Addresses = []netip.Prefix{netip.PrefixFrom(a, int(header.Prefixlen))}
+			s.Addresses = []netip.Prefix{p}
 			found = append(found, s)
 		}
 	}

@@ -59,6 +59,25 @@ func TestHolders(t *testing.T) {
 	n.Host.Same(t)
 }
 
+func TestLinksOverlapping(t *testing.T) {
+	n := nettest.New(t)
+	h := openHost(t, n)
+	n.Host.Do(t, func() {
+		nettest.AddAddress(t, nettest.Parent, prefix("10.77.0.9/24"))
+		nettest.AddAddress(t, nettest.Parent, prefix("fd77::9/64"))
+	})
+	for p, want := range map[string][]string{
+		"10.77.0.200/32": {nettest.Parent}, "10.64.0.0/10": {nettest.Parent}, "fd77::200/128": {nettest.Parent},
+		"10.78.0.0/16": nil, "fd78::/64": nil,
+	} {
+		got, err := h.LinksOverlapping(prefix(p))
+		if diff := cmp.Diff(want, names(got)); diff != "" || err != nil {
+			t.Errorf("%s: %v (-want +got):\n%s", p, err, diff)
+		}
+	}
+	n.Host.Remember(t)
+}
+
 func samePrefix(a, b netip.Prefix) bool { return a == b }
 
 func TestNeighbours(t *testing.T) {
