@@ -23,7 +23,8 @@ func (a *app) whyCmd() *command {
 		short: "Say who has an address, a MAC address or a port, and how that is known",
 		long: `Say who has an IP address, a MAC address, or a port of the host ([ADDRESS:]PORT[/tcp|udp|sctp]): the container that a
 record gives it to, with the proof that it lives or has ended, links and processes of the host, the policy that keeps it
-back, and neighbours of whom the host has heard. Exit code 1 when nobody has it. Nothing is changed.`,
+back, and neighbours: those who answer for the address on its LAN, which is asked, and those of whom the host has heard.
+Exit code 1 when nobody has it. Nothing is changed.`,
 		args: []string{"ADDRESS|MAC|PORT"},
 		run: func(ctx context.Context, args []string) error {
 			q, err := questionOf(args[0])
@@ -94,15 +95,18 @@ func (a *app) why(ctx context.Context, word string, q netsetup.Question) error {
 	if s.Policy, unread = policy.Load(a.policy); unread != nil {
 		fmt.Fprintf(a.stderr, "lanhook: why: what the policy keeps back is not known: %s\n", oneLine(unread))
 	}
-	owners, err := s.Why(ctx, q)
+	answer, err := s.Why(ctx, q)
 	if err != nil {
 		return err
 	}
-	v := whyView{Asked: word, Owners: owners}
+	if answer.Unasked != nil {
+		fmt.Fprintf(a.stderr, "lanhook: why: the LAN was not asked: %s\n", oneLine(answer.Unasked))
+	}
+	v := whyView{Asked: word, Owners: answer.Owners}
 	if v.Owners == nil {
 		v.Owners = []netsetup.Owner{}
 	}
-	v.Owned = slices.ContainsFunc(owners, func(o netsetup.Owner) bool { return !o.Free })
+	v.Owned = slices.ContainsFunc(v.Owners, func(o netsetup.Owner) bool { return !o.Free })
 	if a.json {
 		err = a.printJSON(v)
 	} else {

@@ -61,38 +61,73 @@ type Owner struct {
 	// Lives says of a container whether it cannot be proved dead, and Evidence what is known of that.
 	Lives    *bool    `json:"lives,omitempty"`
 	Evidence []string `json:"evidence,omitempty"`
-	// Link is the host's on which it is, for a link of the host and a neighbour; MAC and Address are the link's or the neighbour's.
+	// Link is the host's on which it is, for an interface the parent or bridge. MAC is that of the interface, link or neighbour, and
+	// Address the link's, the neighbour's or the process's.
 	Link    string     `json:"link,omitempty"`
 	MAC     plan.MAC   `json:"mac,omitempty"`
 	Address netip.Addr `json:"address,omitzero"`
+	// Answers says of a neighbour that it was asked and has answered.
+	Answers bool `json:"answers,omitempty"`
+	// Conflict says of a neighbour that somebody here has the address too.
+	Conflict bool `json:"conflict,omitempty"`
 	// PID and Program are the process's, 0 and "" where they are not known.
 	PID     int    `json:"pid,omitempty"`
 	Program string `json:"program,omitempty"`
 }
 
-// Why says who has what is asked for, containers first. Without a policy nothing is said of what it keeps back.
-func (s *Setup) Why(ctx context.Context, q Question) ([]Owner, error) {
+// Answer is who has what is asked for, containers first.
+type Answer struct {
+	Owners []Owner
+	// Unasked is why the LANs were not asked, nil when they were or when there was nothing to ask them for.
+	Unasked error
+}
+
+// Why says who has what is asked for. Without a policy nothing is said of what it keeps back.
+func (s *Setup) Why(ctx context.Context, q Question) (Answer, error) {
 	var all []store.Record
 	if err := s.Store.View(ctx, func(tx *store.Tx) (err error) {
 		all, err = s.all(tx)
 		return err
 	}); err != nil {
-		return nil, err
+		return Answer{}, err
 	}
 	owners, err := s.containers(q, all)
 	if err != nil {
-		return nil, err
+		return Answer{}, err
 	}
 	host, err := s.onHost(ctx, q)
 	if err != nil {
-		return nil, err
+		return Answer{}, err
+	}
+	var unasked error
+	if q.Port == 0 && q.Addr.IsValid() {
+		host, unasked = s.answers(ctx, q.Addr, host)
+	}
+	if q.Addr.IsValid() {
+		markConflicts(owners, host)
 	}
 	keep := keepers(s.Policy, q)
 	if len(owners) > 0 {
 		// That a network may hand out what a container has is no news; that it may hand out what a neighbour has is.
 		keep = slices.DeleteFunc(keep, func(o Owner) bool { return o.Free })
 	}
-	return slices.Concat(owners, host, keep), nil
+	return Answer{Owners: slices.Concat(owners, host, keep), Unasked: unasked}, nil
+}
+
+// markConflicts finds neighbours that have what a living container, or a link of the host, has on the same link.
+func markConflicts(containers, host []Owner) {
+	here := slices.DeleteFunc(slices.Concat(containers, host), func(o Owner) bool {
+		return o.MAC == nil || o.Kind == OwnerNeighbour || o.Kind == OwnerContainer && !*o.Lives
+	})
+	for i := range host {
+		o := &host[i]
+		same := func(h Owner) bool { return bytes.Equal(h.MAC, o.MAC) }
+		near := func(h Owner) bool { return h.Link == o.Link }
+		if o.Kind == OwnerNeighbour && slices.ContainsFunc(here, near) && !slices.ContainsFunc(here, same) {
+			o.Conflict = true
+			o.What += ": a conflict"
+		}
+	}
 }
 
 // containers are those that a record gives what is asked for, with the proof that they live or do not.
@@ -127,11 +162,11 @@ func (s *Setup) containers(q Question, all []store.Record) ([]Owner, error) {
 // holds are the ways in which a record has what is asked for.
 func holds(rec store.Record, q Question) []Owner {
 	var owners []Owner
-	add := func(ifName, network, what string) {
+	add := func(i plan.Interface, mac plan.MAC, what string) {
 		since := rec.Created
 		owners = append(owners, Owner{
-			Kind: OwnerContainer, What: what, Container: rec.Container, Workload: rec.Workload, Record: rec.ID, Interface: ifName,
-			State: rec.State.String(), Since: &since, Network: network,
+			Kind: OwnerContainer, What: what, Container: rec.Container, Workload: rec.Workload, Record: rec.ID, Interface: i.Name,
+			State: rec.State.String(), Since: &since, Network: i.Network, Link: i.Uplink, MAC: mac,
 		})
 	}
 	for _, i := range rec.Interfaces {
@@ -141,25 +176,25 @@ func holds(rec store.Record, q Question) []Owner {
 		}
 		for _, p := range i.Addresses {
 			if q.Port == 0 && p.Addr() == q.Addr {
-				add(i.Name, i.Network, on)
+				add(i, i.MAC, on)
 			}
 		}
 		if q.MAC != nil && bytes.Equal(i.MAC, q.MAC) {
-			add(i.Name, i.Network, on)
+			add(i, i.MAC, on)
 		}
 		for _, t := range i.DNAT {
 			if t.From == q.Addr || q.Port != 0 && !q.Addr.IsValid() {
-				add(i.Name, i.Network, fmt.Sprintf("all that is sent to %s goes to %s of %s", t.From, t.To, i.Name))
+				add(i, nil, fmt.Sprintf("all that is sent to %s goes to %s of %s", t.From, t.To, i.Name))
 			}
 		}
 		for _, p := range i.Publish {
 			if publishes(p, q) {
-				add(i.Name, i.Network, fmt.Sprintf("%s of %s", p, i.Name))
+				add(i, nil, fmt.Sprintf("%s of %s", p, i.Name))
 			}
 		}
 	}
 	if at := slices.IndexFunc(rec.Leases, func(l store.Lease) bool { return leases(l, q) }); at >= 0 && len(owners) == 0 {
-		add(rec.Leases[at].IfName, "", "kept for "+rec.Leases[at].IfName)
+		add(plan.Interface{Name: rec.Leases[at].IfName}, nil, "kept for "+rec.Leases[at].IfName)
 	}
 	return owners
 }

@@ -184,3 +184,34 @@ func TestLinkOwner(t *testing.T) {
 		}
 	}
 }
+
+func TestMarkConflicts(t *testing.T) {
+	yes, no := true, false
+	mine, other := plan.MAC{2, 0, 0, 0, 0, 1}, plan.MAC{2, 0, 0, 0, 0, 2}
+	neighbour := func(link string, mac plan.MAC) Owner {
+		return Owner{Kind: OwnerNeighbour, What: "x", Link: link, MAC: mac}
+	}
+	container := func(lives *bool) Owner { return Owner{Kind: OwnerContainer, Link: "ens192", MAC: mine, Lives: lives} }
+	for _, c := range []struct {
+		name       string
+		containers []Owner
+		host       []Owner
+		want       bool
+	}{
+		{"nobody else", nil, []Owner{neighbour("ens192", other)}, false},
+		{"a container", []Owner{container(&yes)}, []Owner{neighbour("ens192", other)}, true},
+		{"the container itself", []Owner{container(&yes)}, []Owner{neighbour("ens192", mine)}, false},
+		{"a container that has ended", []Owner{container(&no)}, []Owner{neighbour("ens192", other)}, false},
+		{"a container elsewhere", []Owner{container(&yes)}, []Owner{neighbour("ens224", other)}, false},
+		{"the container itself, by way of another link", []Owner{container(&yes)}, []Owner{neighbour("br0", mine)}, false},
+		{"the host", nil, []Owner{neighbour("ens192", other), {Kind: OwnerHost, Link: "ens192", MAC: mine}}, true},
+		{"ports of a container, which say nothing", []Owner{{Kind: OwnerContainer, Link: "ens192", Lives: &yes}}, []Owner{neighbour("ens192", other)}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			markConflicts(c.containers, c.host)
+			if got := c.host[0]; got.Conflict != c.want || (got.What == "x: a conflict") != c.want {
+				t.Errorf("%+v, want a conflict: %t", got, c.want)
+			}
+		})
+	}
+}

@@ -3,6 +3,9 @@
 package kernel_test
 
 import (
+	"context"
+	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"testing"
@@ -76,6 +79,30 @@ func TestLinksOverlapping(t *testing.T) {
 		}
 	}
 	n.Host.Remember(t)
+}
+
+func TestAsk(t *testing.T) {
+	n := nettest.New(t)
+	h := openHost(t, n)
+	n.Host.Do(t, func() { nettest.AddAddress(t, nettest.Parent, prefix("10.77.0.9/24")) })
+	n.Host.Remember(t)
+	index := link(t, h, nettest.Parent).Index
+	theirs := plan.MAC{2, 0x70, 0, 0, 0, 2}
+	want := map[netip.Addr]plan.MAC{nettest.PeerPrefix4().Addr(): theirs, nettest.PeerPrefix6().Addr(): theirs}
+	nobodys := []netip.Addr{addr("10.77.0.9"), addr("10.77.0.200"), addr("fd77::200")}
+	got, err := h.Ask(t.Context(), index, slices.Concat(nobodys, slices.Collect(maps.Keys(want))))
+	if diff := cmp.Diff(want, got, cmp.Comparer(sameAddr)); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	if got, err := h.Ask(t.Context(), 999, nobodys); err == nil {
+		t.Errorf("on a link that is not there answer %v", got)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := h.Ask(ctx, index, nobodys); !errors.Is(err, context.Canceled) {
+		t.Errorf("when it is cut off: %v", err)
+	}
+	n.Host.Same(t)
 }
 
 func samePrefix(a, b netip.Prefix) bool { return a == b }
