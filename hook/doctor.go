@@ -53,6 +53,7 @@ func (a *app) doctor(ctx context.Context, root string) error {
 		found = append(found, kernelFindings(p)...)
 		found = append(found, rulesFindings(ctx, files, p)...)
 		found = append(found, lanFindings(ctx, files, p)...)
+		found = append(found, a.conflictFindings(ctx)...)
 	}
 	found = append(found, hypervisorFindings(files, p)...)
 	found = append(found, unitFinding(files))

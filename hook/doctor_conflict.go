@@ -1,0 +1,120 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/lanhook/lanhook/hook/engine"
+	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/netsetup/process"
+	"github.com/lanhook/lanhook/netsetup/store"
+	"github.com/lanhook/lanhook/policy"
+)
+
+const checkConflict = "conflict"
+
+// attached is an address of a container that runs, on a LAN where the container itself does not answer the host.
+type attached struct {
+	addr      netip.Addr
+	mac       plan.MAC
+	container string
+	uplink    string
+}
+
+// conflictFindings ask the LANs whether somebody else has an address of a container that runs. An attach asks too, but who comes
+// later and does not ask is found by nobody.
+func (a *app) conflictFindings(ctx context.Context) []engine.Finding {
+	unknown := func(err error) []engine.Finding {
+		return []engine.Finding{{
+			Check: checkConflict, Level: engine.Warn, Means: "the LANs were not asked who else has addresses of containers: " + oneLine(err),
+			Do: "run lanhook doctor as root",
+		}}
+	}
+	records, err := a.records(ctx)
+	if err != nil {
+		return unknown(err)
+	}
+	all := onLANs(records)
+	host, err := kernel.Open()
+	if err != nil {
+		return unknown(err)
+	}
+	defer host.Close()
+	have := map[string]map[netip.Addr]plan.MAC{}
+	for uplink, addrs := range byUplink(all) {
+		link, ok, err := host.Link(uplink)
+		if err == nil && ok && link.Up {
+			have[uplink], err = host.Ask(ctx, link.Index, addrs)
+		}
+		if err != nil {
+			return unknown(err)
+		}
+	}
+	return others(all, have)
+}
+
+// onLANs are the addresses of containers that run, on parents.
+func onLANs(records []store.Record) []attached {
+	var all []attached
+	for _, rec := range records {
+		if rec.State != store.Attached || rec.Left || !process.Process(rec.Process).Alive() {
+			continue
+		}
+		for _, i := range rec.Interfaces {
+			if i.Driver != policy.Macvlan.String() && i.Driver != policy.IPVLAN.String() {
+				continue
+			}
+			for _, p := range i.Addresses {
+				all = append(all, attached{p.Addr(), i.MAC, cmp.Or(rec.Workload, rec.Container), i.Uplink})
+			}
+		}
+	}
+	return all
+}
+
+func byUplink(all []attached) map[string][]netip.Addr {
+	addrs := map[string][]netip.Addr{}
+	for _, c := range all {
+		addrs[c.uplink] = append(addrs[c.uplink], c.addr)
+	}
+	return addrs
+}
+
+// others says who else answered for addresses of containers, by the links on which they were asked for.
+func others(all []attached, have map[string]map[netip.Addr]plan.MAC) []engine.Finding {
+	var found []engine.Finding
+	for _, c := range all {
+		mac, answered := have[c.uplink][c.addr]
+		if !answered || bytes.Equal(mac, c.mac) {
+			continue
+		}
+		found = append(found, engine.Finding{
+			Check: checkConflict, Level: engine.Fail,
+			Means: fmt.Sprintf("%s answers for %s on %s, which container %s has: who sends there reaches now one of them and now the other",
+				mac, c.addr, c.uplink, short(c.container)),
+			Do: "find that host by its MAC address and give it another address, or keep this one back by exclude and start the container again",
+		})
+	}
+	slices.SortStableFunc(found, func(a, b engine.Finding) int { return cmp.Compare(a.Means, b.Means) })
+	switch {
+	case len(found) > 0:
+		return found
+	case len(all) == 0:
+		return []engine.Finding{{Check: checkConflict, Level: engine.OK, Means: "no container that runs has an address on a LAN"}}
+	}
+	return []engine.Finding{{Check: checkConflict, Level: engine.OK, Means: fmt.Sprintf("nobody else answers for %s of containers on LANs",
+		plainCount(len(all), "address", "addresses"))}}
+}
+
+// plainCount is a number of things whose plural is not made by an s.
+func plainCount(n int, one, many string) string {
+	if n == 1 {
+		return "the " + one
+	}
+	return fmt.Sprintf("the %d %s", n, many)
+}

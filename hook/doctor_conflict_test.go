@@ -1,0 +1,91 @@
+package main
+
+import (
+	"net/netip"
+	"os"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/lanhook/lanhook/hook/engine"
+	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/netsetup/process"
+	"github.com/lanhook/lanhook/netsetup/store"
+)
+
+func TestOnLANs(t *testing.T) {
+	self, err := process.Find(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	alive := store.Process(self)
+	ended := alive
+	ended.Start++
+	record := func(name, driver string, change func(r *store.Record)) store.Record {
+		r := store.Record{
+			Container: name + "-id", Workload: name, State: store.Attached, Process: alive,
+			Interfaces: []plan.Interface{{Driver: driver, Uplink: "ens192", MAC: plan.MAC{2, 0, 0, 0, 0, 1}, Addresses: prefixes("192.168.1.9/24", "fd00::9/64")}},
+		}
+		if change != nil {
+			change(&r)
+		}
+		return r
+	}
+	got := onLANs([]store.Record{
+		record("web", "macvlan", nil), record("ip", "ipvlan", nil),
+		record("bridged", "bridge", nil), record("card", "host-device", nil),
+		record("ended", "macvlan", func(r *store.Record) { r.Process = ended }),
+		record("pending", "macvlan", func(r *store.Record) { r.State = store.Pending }),
+		record("left", "macvlan", func(r *store.Record) { r.Left = true }),
+	})
+	var want []attached
+	for _, name := range []string{"web", "ip"} {
+		for _, p := range prefixes("192.168.1.9/24", "fd00::9/64") {
+			want = append(want, attached{p.Addr(), plan.MAC{2, 0, 0, 0, 0, 1}, name, "ens192"})
+		}
+	}
+	same := cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+	if diff := cmp.Diff(want, got, same, cmp.AllowUnexported(attached{})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	addrs := map[string][]netip.Addr{"ens192": {want[0].addr, want[1].addr, want[2].addr, want[3].addr}}
+	if diff := cmp.Diff(addrs, byUplink(got), same); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestOthers(t *testing.T) {
+	mine, other := plan.MAC{2, 0, 0, 0, 0, 1}, plan.MAC{2, 0, 0, 0, 0, 2}
+	web := attached{netip.MustParseAddr("192.168.1.9"), mine, "web", "ens192"}
+	mail := attached{netip.MustParseAddr("192.168.1.10"), mine, "mail", "ens192"}
+	ok := func(means string) []engine.Finding {
+		return []engine.Finding{{Check: "conflict", Level: engine.OK, Means: means}}
+	}
+	have := func(link string, mac plan.MAC) map[string]map[netip.Addr]plan.MAC {
+		return map[string]map[netip.Addr]plan.MAC{link: {web.addr: mac}}
+	}
+	for _, c := range []struct {
+		name string
+		all  []attached
+		have map[string]map[netip.Addr]plan.MAC
+		want []engine.Finding
+	}{
+		{"no containers", nil, nil, ok("no container that runs has an address on a LAN")},
+		{"nobody", []attached{web}, nil, ok("nobody else answers for the address of containers on LANs")},
+		{"nobody, for two", []attached{web, mail}, nil, ok("nobody else answers for the 2 addresses of containers on LANs")},
+		{"itself", []attached{web}, have("ens192", mine), ok("nobody else answers for the address of containers on LANs")},
+		{"on another link", []attached{web}, have("ens224", other), ok("nobody else answers for the address of containers on LANs")},
+		{"somebody", []attached{web, mail}, have("ens192", other), []engine.Finding{{
+			Check: "conflict", Level: engine.Fail,
+			Means: "02:00:00:00:00:02 answers for 192.168.1.9 on ens192, which container web has: who sends there reaches now one of them and " +
+				"now the other",
+			Do: "find that host by its MAC address and give it another address, or keep this one back by exclude and start the container again",
+		}}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, others(c.all, c.have)); diff != "" {
+				t.Errorf("the findings differ (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
