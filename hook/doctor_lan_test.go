@@ -223,9 +223,23 @@ func TestSubnetFindings(t *testing.T) {
 				`write subnet = "192.168.1.128/25" with a range in it, unless the host's own length is wrong`),
 			warn("the gateway 192.168.1.1 of network lan is not in 192.168.1.128/25, the LAN by the host's address on ens192", "name a router that is in it"),
 		}},
-		{"the host as router", func(l *lan) { l.state.Addresses = prefixes("192.168.1.1/24") }, []engine.Finding{warn(
+		{"the host as router", func(l *lan) { l.state.Addresses = prefixes("192.168.1.1/24") }, []engine.Finding{{
+			Check: "subnet", Level: engine.Fail, Means: "the gateway 192.168.1.1 of network lan is the host's own address on ens192: no container gets on it",
+			Do: "name the router of the LAN; containers reach none of the addresses that the host has on their parent",
+		}}},
+		{"the host as router, with a warning", func(l *lan) {
+			l.state.Addresses, l.Conflict = prefixes("192.168.1.1/24"), policy.ConflictWarn
+		}, []engine.Finding{warn(
 			"the gateway 192.168.1.1 of network lan is the host's own address on ens192: containers there have no way out",
 			"name the router of the LAN; containers reach none of the addresses that the host has on their parent")}},
+		{"the host as router, unasked", func(l *lan) {
+			l.state.Addresses, l.Conflict = prefixes("192.168.1.1/24"), policy.ConflictOff
+		}, []engine.Finding{warn(
+			"the gateway 192.168.1.1 of network lan is the host's own address on ens192: containers there have no way out",
+			"name the router of the LAN; containers reach none of the addresses that the host has on their parent")}},
+		{"the host as router, in mode vepa", func(l *lan) {
+			l.state.Addresses, l.Mode = prefixes("192.168.1.1/24"), policy.ModeVEPA
+		}, []engine.Finding{good}},
 		{"the host in the pool", func(l *lan) { l.state.Addresses = prefixes("192.168.1.210/24") }, []engine.Finding{warn(
 			"the host's own address 192.168.1.210 on ens192 is among those that network lan hands out: lanhook on this host passes over it, "+
 				"and others do not", `exclude = ["192.168.1.210"]`)}},

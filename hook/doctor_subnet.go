@@ -75,8 +75,7 @@ func (l lan) subnetFindings(s policy.Subnet) []engine.Finding {
 				s.Gateway, l.Name, p.Masked(), name)
 		}
 		if p.Addr() == s.Gateway {
-			warn("name the router of the LAN; containers reach none of the addresses that the host has on their parent",
-				"the gateway %s of network %s is the host's own address on %s: containers there have no way out", s.Gateway, l.Name, name)
+			found = append(found, l.gatewayHere(s.Gateway)...)
 		} else if l.IPAM == policy.IPAMLocal && handsOut(s, p.Addr()) {
 			warn(fmt.Sprintf("exclude = [%q]", p.Addr()), "the host's own address %s on %s is among those that network %s hands out: "+
 				"lanhook on this host passes over it, and others do not", p.Addr(), name, l.Name)
@@ -87,6 +86,23 @@ func (l lan) subnetFindings(s policy.Subnet) []engine.Finding {
 			l.Name, s.Gateway, name, router)
 	}
 	return found
+}
+
+// gatewayHere says what an attach does when a gateway is the host's own address on the parent. Under a macvlan in mode vepa a switch
+// may send frames back.
+func (l lan) gatewayHere(gateway netip.Addr) []engine.Finding {
+	if l.Mode == policy.ModeVEPA {
+		return nil
+	}
+	f := engine.Finding{
+		Check: checkSubnet, Level: engine.Fail, Do: "name the router of the LAN; containers reach none of the addresses that the host has on their parent",
+		Means: fmt.Sprintf("the gateway %s of network %s is the host's own address on %s: no container gets on it", gateway, l.Name, l.link.Name),
+	}
+	if l.Conflict == policy.ConflictOff || l.Conflict == policy.ConflictWarn {
+		f.Level = engine.Warn
+		f.Means = fmt.Sprintf("the gateway %s of network %s is the host's own address on %s: containers there have no way out", gateway, l.Name, l.link.Name)
+	}
+	return []engine.Finding{f}
 }
 
 // handsOut says whether a subnet's addresses that are picked have this one among them.

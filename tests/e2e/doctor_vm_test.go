@@ -71,7 +71,7 @@ func TestDoctorLinks(t *testing.T) {
 		`warn +parent +the host has 192.168.20.1/24 on doc0.20, in the VLAN of network tag itself: `,
 		`fail +parent +uplink doc1 of network uplink is a port of another bridge: no container gets on it`,
 		`ok +promiscuous +doc0.20 is not promiscuous, and need not be: `,
-		`warn +subnet +the gateway 192.168.20.1 of network tag is the host's own address on doc0.20: `,
+		`fail +subnet +the gateway 192.168.20.1 of network tag is the host's own address on doc0.20: `,
 		`ok +hypervisor +this is a QEMU machine: frames of MAC addresses that are not its own pass `,
 	} {
 		if !regexp.MustCompile(`(?m)^` + want).MatchString(stdout) {
