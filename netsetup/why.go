@@ -49,8 +49,8 @@ type Owner struct {
 	What string `json:"what"`
 	// Free is true for a network that may hand it out: nobody has it by that.
 	Free bool `json:"free,omitempty"`
-	// Container, Workload, Record, Interface, State and Since are set for a container only; Network for a container on one that has a
-	// name, and for a network.
+	// Container, Workload, Record, Interface and State are set for a container only. Since is when it was attached, or when an attach
+	// heard of a neighbour. Network is set for a container on one that has a name, for such a neighbour, and for a network.
 	Container string     `json:"container,omitempty"`
 	Workload  string     `json:"workload,omitempty"`
 	Record    string     `json:"record,omitempty"`
@@ -102,9 +102,12 @@ func (s *Setup) Why(ctx context.Context, q Question) (Answer, error) {
 	var unasked error
 	if q.Port == 0 && q.Addr.IsValid() {
 		host, unasked = s.answers(ctx, q.Addr, host)
-	}
-	if q.Addr.IsValid() {
 		markConflicts(owners, host)
+		before, err := s.remembered(ctx, q.Addr, host)
+		if err != nil {
+			return Answer{}, err
+		}
+		host = append(host, before...)
 	}
 	keep := keepers(s.Policy, q)
 	if len(owners) > 0 {

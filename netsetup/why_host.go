@@ -140,6 +140,11 @@ func keepers(p *policy.Policy, q Question) []Owner {
 			}
 		}
 	}
+	kept := func(o Owner) bool { return !o.Free }
+	if slices.ContainsFunc(owners, kept) {
+		// What one network keeps back the others on its LAN do not hand out.
+		owners = slices.DeleteFunc(owners, func(o Owner) bool { return o.Free })
+	}
 	return owners
 }
 

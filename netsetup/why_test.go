@@ -114,6 +114,9 @@ func TestKeepers(t *testing.T) {
 			},
 			{Prefix: netip.MustParsePrefix("fd00::/64"), Gateway: netip.MustParseAddr("fe80::1")},
 		}},
+		"twin": {Name: "twin", Driver: policy.Macvlan, IPAM: policy.IPAMLocal, Subnets: []policy.Subnet{{
+			Prefix: netip.MustParsePrefix("192.168.1.0/24"), Ranges: []ipam.Range{pool("192.168.1.1-192.168.1.2")},
+		}}},
 		"static": {Name: "static", Driver: policy.IPVLAN, IPAM: policy.IPAMStatic, Subnets: []policy.Subnet{{Prefix: netip.MustParsePrefix("10.9.0.0/24")}}},
 		"apps": {
 			Name: "apps", Driver: policy.Bridge, Bridge: "lh-apps", IPAM: policy.IPAMLocal,
@@ -125,12 +128,10 @@ func TestKeepers(t *testing.T) {
 	}}
 	for addr, want := range map[string]Owner{
 		"192.168.1.1":   {What: "the gateway of network lan", Network: "lan"},
-		"192.168.1.0":   {What: "network lan: no host has this address of its subnet 192.168.1.0/24", Network: "lan"},
 		"192.168.1.105": {What: "network lan keeps it back (exclude)", Network: "lan"},
-		"192.168.1.104": {What: "network lan may hand it out, from its subnet 192.168.1.0/24", Network: "lan", Free: true},
-		"192.168.1.111": {What: "network lan gives it only to who asks for it, from its subnet 192.168.1.0/24", Network: "lan", Free: true},
 		"fe80::1":       {What: "the gateway of network lan", Network: "lan"},
 		"fd00::7":       {What: "network lan may hand it out, from its subnet fd00::/64", Network: "lan", Free: true},
+		"10.9.0.0":      {What: "network static: no host has this address of its subnet 10.9.0.0/24", Network: "static"},
 		"10.9.0.7":      {What: "network static gives it only to who asks for it, from its subnet 10.9.0.0/24", Network: "static", Free: true},
 		"172.30.0.1":    {What: "the gateway of network apps, which the host has on bridge lh-apps while containers are on it", Network: "apps"},
 		"192.0.2.5":     {What: "the address of the host at which network apps publishes ports (bind)", Network: "apps"},
@@ -140,6 +141,27 @@ func TestKeepers(t *testing.T) {
 		want.Kind = OwnerPolicy
 		got := keepers(p, Question{Addr: netip.MustParseAddr(addr)})
 		if diff := cmp.Diff([]Owner{want}, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", addr, diff)
+		}
+	}
+	for addr, want := range map[string][]string{
+		"192.168.1.104": {
+			"network lan may hand it out, from its subnet 192.168.1.0/24",
+			"network twin gives it only to who asks for it, from its subnet 192.168.1.0/24",
+		},
+		"192.168.1.2": {
+			"network lan gives it only to who asks for it, from its subnet 192.168.1.0/24",
+			"network twin may hand it out, from its subnet 192.168.1.0/24",
+		},
+	} {
+		var got []string
+		for _, o := range keepers(p, Question{Addr: netip.MustParseAddr(addr)}) {
+			got = append(got, o.What)
+			if !o.Free {
+				t.Errorf("%s: %+v keeps it", addr, o)
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", addr, diff)
 		}
 	}

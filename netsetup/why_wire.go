@@ -7,9 +7,11 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/lanhook/lanhook/netsetup/kernel"
 	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/netsetup/store"
 	"github.com/lanhook/lanhook/policy"
 )
 
@@ -35,6 +37,47 @@ func (s *Setup) answers(ctx context.Context, addr netip.Addr, known []Owner) ([]
 		})
 	}
 	return known, err
+}
+
+// remembered are those whom an attach lately found to have an address, but for who is among the known ones: for that time no other
+// attach takes it.
+func (s *Setup) remembered(ctx context.Context, addr netip.Addr, known []Owner) ([]Owner, error) {
+	if s.Policy == nil {
+		return nil, nil
+	}
+	var owners []Owner
+	for _, name := range slices.Sorted(maps.Keys(s.Policy.Networks)) {
+		n := s.Policy.Networks[name]
+		if !n.Resolves() || !hasSubnetOf(n, addr) {
+			continue
+		}
+		uplink, err := s.Uplink(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		var (
+			f    store.Foreign
+			seen bool
+		)
+		err = s.Store.View(ctx, func(tx *store.Tx) (err error) {
+			f, seen, err = tx.Foreign(n.Scope(uplink.Wire), addr)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		until := f.Seen.Add(foreignFor)
+		same := func(o Owner) bool { return bytes.Equal(o.MAC, f.MAC) }
+		if !seen || time.Now().After(until) || slices.ContainsFunc(slices.Concat(known, owners), same) {
+			continue
+		}
+		owners = append(owners, Owner{
+			Kind: OwnerNeighbour, Link: uplink.Name, MAC: f.MAC, Address: addr, Network: name, Since: &f.Seen,
+			What: fmt.Sprintf("%s had %s on %s at %s, when an attach asked: network %s does not hand it out until %s", f.MAC, addr,
+				uplink.Name, f.Seen.Format(time.RFC3339), name, until.Format(time.RFC3339)),
+		})
+	}
+	return owners, nil
 }
 
 // lansOf are the names of the links, by their indexes, on which an address would be: those of networks that it lies in a subnet of,
