@@ -55,7 +55,7 @@ func begun(steps plan.Steps, done int) plan.Steps {
 // byRecord says whether what a step makes bears no mark but that a record names it.
 func byRecord(step plan.Step) bool {
 	switch step.(type) {
-	case plan.AddRules, plan.ReservePorts, plan.EnsureUplink:
+	case plan.AddRules, plan.ReservePorts, plan.EnsureUplink, plan.AddHostRoute:
 		return true
 	default:
 		return false
@@ -65,7 +65,7 @@ func byRecord(step plan.Step) bool {
 // isShared says whether a step makes what containers share.
 func isShared(step plan.Step) bool {
 	switch step.(type) {
-	case plan.EnsureBridge, plan.EnsureVLAN, plan.EnsureUplink:
+	case plan.EnsureBridge, plan.EnsureVLAN, plan.EnsureUplink, plan.EnsureHostLink:
 		return true
 	default:
 		return false

@@ -287,6 +287,10 @@ func (s *Setup) checkHost(rec store.Record) ([]Drift, error) {
 			found, err = s.checkVLAN(st)
 		case plan.EnsureUplink:
 			found, err = s.checkUplink(st)
+		case plan.EnsureHostLink:
+			found, err = s.checkHostLink(st)
+		case plan.AddHostRoute:
+			found, err = s.checkHostRoute(st)
 		default:
 		}
 		if err != nil {

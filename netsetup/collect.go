@@ -24,6 +24,8 @@ type Collected struct {
 	Bridges []string
 	// VLANs are sub-interfaces that bore our mark, and that no record named.
 	VLANs []string
+	// HostLinks are links of the host beside containers that bore our mark, and that no record named.
+	HostLinks []string
 	// Rules is true when there were tables of the firewall that no record needed.
 	Rules bool
 	// Guests are the keys of guest files that no record named, and whose owner is dead.
@@ -49,7 +51,7 @@ func (s *Setup) Collect(ctx context.Context, o CollectOptions) (Collected, error
 	result.Records, errs = s.collect(ctx, all, o)
 	swept, err := s.sweep(ctx, o)
 	errs = append(errs, err)
-	result.Bridges, result.VLANs, result.Rules = swept.bridges, swept.vlans, swept.rules
+	result.Bridges, result.VLANs, result.HostLinks, result.Rules = swept.bridges, swept.vlans, swept.hostLinks, swept.rules
 	result.Guests, err = s.guests().Collect(ctx, func(keys []string) (map[string]bool, error) {
 		return s.named(ctx, keys)
 	}, o.DryRun)
@@ -115,20 +117,24 @@ func grouped(all []store.Record, bootID string) map[kernel.Identity]group {
 
 // swept is what no record names.
 type swept struct {
-	bridges, vlans []string
-	rules          bool
+	bridges, vlans, hostLinks []string
+	rules                     bool
 }
 
 // sweep removes what bears our mark and no record names: bridges without a port, VLAN sub-interfaces on which nothing hangs, and
 // the firewall's tables. A detach was cut off, or the state was lost.
 func (s *Setup) sweep(ctx context.Context, o CollectOptions) (swept, error) {
+	hostLinks, err := s.sweepHostLinks(ctx, o)
+	if err != nil {
+		return swept{hostLinks: hostLinks}, err
+	}
 	bridges, err := s.Host.IdleBridges()
 	if err != nil {
-		return swept{}, err
+		return swept{hostLinks: hostLinks}, err
 	}
 	vlans, err := s.Host.VLANs()
 	if err != nil {
-		return swept{}, err
+		return swept{hostLinks: hostLinks}, err
 	}
 	all := plan.Steps{plan.ReleaseRules{}}
 	for _, name := range bridges {
@@ -140,7 +146,7 @@ func (s *Setup) sweep(ctx context.Context, o CollectOptions) (swept, error) {
 	if all, err = s.stillUnused(ctx, all); err == nil {
 		all, err = s.provedIdle(all)
 	}
-	var found swept
+	found := swept{hostLinks: hostLinks}
 	for _, step := range all {
 		switch st := step.(type) {
 		case plan.ReleaseBridge:
@@ -155,6 +161,32 @@ func (s *Setup) sweep(ctx context.Context, o CollectOptions) (swept, error) {
 		return found, err
 	}
 	return found, s.releaseUnused(ctx, inOrder(all), false)
+}
+
+// sweepHostLinks removes links of the host beside containers that no record names. They go first: on what they hang may be idle
+// then.
+func (s *Setup) sweepHostLinks(ctx context.Context, o CollectOptions) ([]string, error) {
+	names, err := s.Host.HostLinks()
+	if err != nil || len(names) == 0 {
+		return nil, err
+	}
+	var all plan.Steps
+	for _, name := range names {
+		all = append(all, plan.ReleaseHostLink{Name: name})
+	}
+	if all, err = s.stillUnused(ctx, all); err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, step := range all {
+		if st, ok := step.(plan.ReleaseHostLink); ok {
+			found = append(found, st.Name)
+		}
+	}
+	if o.DryRun {
+		return found, nil
+	}
+	return found, s.releaseUnused(ctx, all, false)
 }
 
 // provedIdle are the removals of what no record names and of which the kernel shows that nobody uses it.

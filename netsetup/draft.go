@@ -45,6 +45,8 @@ type draft struct {
 	joined []store.Ref
 	// group are all records of the namespace.
 	group group
+	// host are the addresses that were chosen for the host itself, by scope.
+	host map[string][]hostAddress
 
 	rec     store.Record
 	already bool
@@ -62,11 +64,11 @@ type draft struct {
 // crowd is from how many records on a /proc of our own takes less time than the list in the usual one.
 const crowd = 300
 
-// usesShared says whether an attachment uses what others may remove meanwhile: a bridge, with or without an uplink, or a
-// sub-interface.
+// usesShared says whether an attachment uses what others may remove meanwhile: a bridge, with or without an uplink, a
+// sub-interface, or a link of the host beside containers.
 func (d *draft) usesShared() bool {
 	return slices.ContainsFunc(d.attachments, func(a policy.Attachment) bool {
-		return a.Network.Driver == policy.Bridge || len(d.facts.Uplink[a.IfName].Subs) > 0
+		return a.Network.Driver == policy.Bridge || a.Network.HostAccess || len(d.facts.Uplink[a.IfName].Subs) > 0
 	})
 }
 
@@ -113,6 +115,7 @@ func (d *draft) plan(tx *store.Tx) error {
 	if err := d.count(tx); err != nil {
 		return err
 	}
+	d.host = nil
 	facts, err := d.users(tx)
 	if err != nil {
 		return err
@@ -206,9 +209,13 @@ func (d *draft) choose(tx *store.Tx, a policy.Attachment) (plan.Choice, error) {
 	for _, own := range uplink.Addresses {
 		l.own = append(l.own, ipam.Range{From: own, To: own})
 	}
+	l, err := d.withHostAddresses(tx, l, a)
+	if err != nil {
+		return plan.Choice{}, err
+	}
 	choice := plan.Choice{Addresses: slices.Clone(a.IPs)}
 	for _, p := range a.IPs {
-		if err := d.takeAsked(tx, l, a, p.Addr()); err != nil {
+		if err = d.takeAsked(tx, l, a, p.Addr()); err != nil {
 			return plan.Choice{}, err
 		}
 	}
@@ -217,15 +224,17 @@ func (d *draft) choose(tx *store.Tx, a policy.Attachment) (plan.Choice, error) {
 			if asked(a.IPs, sub.Prefix) || sub.Prefix.Addr().Is6() && a.WithoutIPv6() {
 				continue
 			}
-			addr, err := d.pick(tx, l, a, sub)
-			if err != nil {
+			var addr netip.Addr
+			if addr, err = d.pick(tx, l, a, sub); err != nil {
 				return plan.Choice{}, err
 			}
 			choice.Addresses = append(choice.Addresses, netip.PrefixFrom(addr, sub.Prefix.Bits()))
 		}
 	}
-	mac, err := d.mac(tx, l.scope, a, choice.Addresses)
-	choice.MAC = mac
+	if choice.MAC, err = d.mac(tx, l.scope, a, choice.Addresses); err != nil {
+		return plan.Choice{}, err
+	}
+	choice.Host, err = d.hostAccess(tx, l, a)
 	return choice, err
 }
 
@@ -235,6 +244,8 @@ type lan struct {
 	scope string
 	// own are the host's addresses there, reserved what any network of the policy there keeps back.
 	own, reserved []ipam.Range
+	// host are those of own that the host has on links beside containers.
+	host []hostAddress
 }
 
 // takeAsked takes an address that the container chose.

@@ -15,9 +15,9 @@ import (
 )
 
 // What a record did is undone in three parts. First what is its own alone, and bears its mark: links, routes, guards.
-// Then, under the exclusive lock on what is shared, what is known by the record alone: entries of the firewall, which are
-// keyed by addresses that another container has as soon as the record is gone, and reserved ports, which bear no mark at
-// all. Still under that lock the record is deleted. So whoever is killed before leaves a record, by which gc does the rest;
+// Then, under the exclusive lock on what is shared, what is known by the record alone: entries of the firewall and the host's
+// routes, which are keyed by addresses that another container has as soon as the record is gone, and reserved ports, which bear
+// no mark at all. Still under that lock the record is deleted. So whoever is killed before leaves a record, by which gc does the rest;
 // whoever comes later finds none, and leaves alone what may be another's by then. At last goes what nobody shares any
 // more: bridges and the firewall's tables bear marks, and gc finds them without a record.
 //
@@ -77,8 +77,7 @@ func (s *Setup) undoElsewhere(ctx context.Context, rec store.Record) error {
 func undoOwn(ctx context.Context, k apply.Kernel, rec store.Record) *undoing {
 	u := &undoing{rec: rec, kernel: k}
 	u.fail(apply.Undo(ctx, returning{u}, slices.DeleteFunc(plan.Undo(rec.Steps), func(step plan.Step) bool {
-		_, rules := step.(plan.DelRules)
-		return rules || len(sharedNames(step)) > 0
+		return isKeyed(step) || len(sharedNames(step)) > 0
 	})))
 	return u
 }
@@ -145,6 +144,17 @@ func (s *Setup) finishShared(ctx context.Context, all []*undoing) (idle plan.Ste
 	return idle, release
 }
 
+// isKeyed says whether a step takes back what is known by a container's addresses alone, which another has as soon as the record
+// is gone.
+func isKeyed(step plan.Step) bool {
+	switch step.(type) {
+	case plan.DelRules, plan.DelHostRoute:
+		return true
+	default:
+		return false
+	}
+}
+
 // isHere says whether a record is of this boot and this host's namespace, so that what it says is to be found here.
 func (s *Setup) isHere(rec store.Record) bool {
 	return rec.BootID == s.BootID && rec.Host == s.hostNetNS()
@@ -183,8 +193,7 @@ func (s *Setup) undoByRecord(ctx context.Context, all []*undoing) error {
 			continue
 		}
 		u.fail(apply.Undo(ctx, u.kernel, slices.DeleteFunc(plan.Undo(u.rec.Steps), func(step plan.Step) bool {
-			_, rules := step.(plan.DelRules)
-			return !rules
+			return !isKeyed(step)
 		})))
 		goes[u.rec.Ref()] = u.err == nil
 	}

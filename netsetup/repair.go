@@ -17,7 +17,7 @@ import (
 type Repaired struct {
 	// Rules are of the firewall.
 	Rules []string `json:"rules"`
-	// Links are of bridges and VLANs.
+	// Links are of bridges, VLANs and the host's links beside containers.
 	Links []string `json:"links"`
 	// Settings are of the host's settings.
 	Settings []string `json:"settings"`
@@ -45,7 +45,7 @@ func (s *Setup) Repair(ctx context.Context) (Repaired, error) {
 		}
 		k := s.Host.KernelByID(-1, nil)
 		apply := func(step plan.Step) error { return k.Apply(ctx, step) }
-		return errors.Join(s.repairVLANs(ctx, records, &r), s.repairBridges(ctx, records, &r),
+		return errors.Join(s.repairVLANs(ctx, records, &r), s.repairHostLinks(ctx, records, &r), s.repairBridges(ctx, records, &r),
 			s.repairMemberships(records, &r, apply), s.repairRules(records, &r),
 			s.repairForwarding(ctx, records, &r), s.repairPorts(ctx, records, &r), s.announce(ctx, records, &r))
 	})

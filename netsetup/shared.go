@@ -18,6 +18,8 @@ import (
 //	vlan/NAME                    a VLAN sub-interface
 //	tag/PARENT/PROTOCOL/ID       a VLAN of a link that is the container's own
 //	uplink/BRIDGE/RANGE          VLANs that a bridge's uplink carries
+//	host/NAME                    a link of the host beside containers
+//	access/SCOPE/NAME/ADDRESS    an address that the host has on one, see [hostAddressName]; it goes with the link
 //	device/…                     a device of the host that is in a container, see [deviceNames]; nothing is removed either
 //	child/PARENT/KIND            says who has a child of a parent, see [childName]; nothing is removed with the last one
 const (
@@ -27,6 +29,9 @@ const (
 	sharedTag    = "tag/"
 	sharedUplink = "uplink/"
 	sharedDevice = "device/"
+
+	sharedHostLink    = "host/"
+	sharedHostAddress = "access/"
 )
 
 func sharedPortName(port uint16) string { return sharedPort + strconv.Itoa(int(port)) }
@@ -58,6 +63,13 @@ func sharedNames(step plan.Step) []string {
 		names = append(names, sharedVLAN+s.Name)
 	case plan.ReleaseVLAN:
 		names = append(names, sharedVLAN+s.Name)
+	case plan.EnsureHostLink:
+		names = append(names, sharedHostLink+s.Name)
+		for _, a := range s.Addresses {
+			names = append(names, hostAddressName(s.Scope, s.Name, a))
+		}
+	case plan.ReleaseHostLink:
+		names = append(names, sharedHostLink+s.Name)
 	case plan.AddVLAN:
 		names = append(names, tagName(s.Parent, s.Tag))
 	case plan.ReservePorts:
@@ -88,7 +100,7 @@ func sharedNames(step plan.Step) []string {
 func removals(steps plan.Steps) plan.Steps {
 	return inOrder(slices.DeleteFunc(plan.Undo(steps), func(step plan.Step) bool {
 		switch step.(type) {
-		case plan.ReleaseBridge, plan.ReleaseVLAN, plan.ReleaseUplink, plan.ReleasePorts:
+		case plan.ReleaseBridge, plan.ReleaseVLAN, plan.ReleaseUplink, plan.ReleasePorts, plan.ReleaseHostLink:
 			return false
 		default:
 			return true
@@ -108,7 +120,8 @@ func idleOf(step plan.Step, idle func(name string) bool) (plan.Step, bool) {
 }
 
 // inOrder sorts removals so that each finds what it removes without a user: the tables of the firewall first, which need no
-// look at each bridge then; bridges before sub-interfaces, which may be their uplinks; of those the inner before the outer.
+// look at each bridge then; bridges and the host's links before sub-interfaces, on which they may hang; of those the inner before
+// the outer.
 func inOrder(steps plan.Steps) plan.Steps {
 	parents := map[string]string{}
 	for _, step := range steps {
@@ -122,7 +135,7 @@ func inOrder(steps plan.Steps) plan.Steps {
 			return 0
 		case plan.ReleasePorts, plan.ReleaseUplink:
 			return 1
-		case plan.ReleaseBridge:
+		case plan.ReleaseBridge, plan.ReleaseHostLink:
 			return 2
 		case plan.ReleaseVLAN:
 			// Names of links make no circle, but what is read from a record may.

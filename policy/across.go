@@ -14,6 +14,7 @@ import (
 func (d *decoder) across(doc *document) {
 	d.bridges(doc)
 	d.links(doc)
+	d.hostLinks(doc)
 	d.wholeAddresses(doc)
 	d.ruleNames(doc)
 	names := slices.Sorted(maps.Keys(doc.networks))

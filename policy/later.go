@@ -18,7 +18,6 @@ func laterIPAM() []later {
 
 func laterNetworkKeys() []later {
 	return []later{
-		{"host-access", "a sibling link on the host is"},
 		{"reserve", "reserving addresses for names is"},
 		{"ipv6", "switching a family by a key is"},
 		{"slaac", "IPv6 autoconfiguration is"},
@@ -35,6 +34,5 @@ func laterSubnetKeys() []later {
 	return []later{
 		{"reserve", "reserving addresses for names is"},
 		{"names", "reserving addresses for names is"},
-		{"host-access", "a sibling link on the host is"},
 	}
 }

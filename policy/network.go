@@ -42,6 +42,8 @@ type networkDraft struct {
 	// tags are the ids of vlan as written, and protocol is vlan-protocol; what they mean depends on the driver.
 	tags     []int
 	protocol VLANProtocol
+	// hostAddresses are those of host-access as written.
+	hostAddresses []value
 	// bad is true when something is wrong with it already, and so with what follows from it.
 	bad bool
 }
@@ -84,6 +86,7 @@ func (d *decoder) network(e *entry) *networkDraft {
 	d.conflicts(n, name)
 	d.checkFirewall(n, name)
 	d.checkAddresses(n, name)
+	d.checkHostAccess(n, name)
 	n.Rates = d.rates(n.seen, name, n.MTU, n.rate, n.burst)
 	return n
 }

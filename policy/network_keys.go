@@ -4,7 +4,7 @@ import "slices"
 
 // networkSchema is the table [network.NAME].
 func networkSchema() []field[networkDraft] {
-	return slices.Concat(linkSchema(), bridgeSchema(), interfaceSchema(), addressSchema(), firewallSchema(), nameSchema(), limitSchema(), tuningSchema())
+	return slices.Concat(linkSchema(), bridgeSchema(), interfaceSchema(), addressSchema(), hostAccessSchema(), firewallSchema(), nameSchema(), limitSchema(), tuningSchema())
 }
 
 // addressSchema are the keys about addresses and routes.

@@ -185,6 +185,8 @@ type Network struct {
 	SpoofCheck bool
 	// Rates bound each interface.
 	Rates Rates
+	// HostAccess gives the host a link of its own beside the containers', which is of the same driver and mode, and routes to them.
+	HostAccess bool
 	// Names lets its containers find each other by name, through their hosts files.
 	Names bool
 	// DNS and DNSSearch are for the resolv.conf of its containers that ask for none themselves; none: the host's.
@@ -222,6 +224,8 @@ type Subnet struct {
 	// the link it leaves by.
 	Masquerade bool
 	SNAT       netip.Addr
+	// HostAddress is the host's own by host-access, which nobody else gets; the zero Addr where the policy names none.
+	HostAddress netip.Addr
 }
 
 // GatewayMode is what the host is for the containers of a bridge network, in Docker's words.

@@ -61,6 +61,8 @@ type NetworkView struct {
 	DNS           []string     `json:"dns,omitempty"`
 	DNSSearch     []string     `json:"dns_search,omitempty"`
 	SourceRouting bool         `json:"source_routing"`
+	// HostAccess gives the host a link beside the containers'; its addresses are picked where the subnets name none.
+	HostAccess bool `json:"host_access,omitempty"`
 }
 
 // WaysView is something for each direction, "" for no bound: In is towards the container, Out away from it.
@@ -93,6 +95,8 @@ type SubnetView struct {
 	// Masquerade with SNAT hides behind that address, without it behind that of the link by which a packet leaves.
 	Masquerade bool   `json:"masquerade,omitempty"`
 	SNAT       string `json:"snat,omitempty"`
+	// HostAddress is the host's own.
+	HostAddress string `json:"host_address,omitempty"`
 }
 
 // RuleView is a rule.
@@ -154,6 +158,7 @@ func (n *Network) View() NetworkView {
 		Names: n.Names, DNS: words(n.DNS), DNSSearch: n.DNSSearch, Firewall: n.Firewall, ICC: n.ICC, Isolate: n.Isolate,
 		Bind: words(n.Bind), DNAT: words(n.DNAT), SpoofCheck: n.SpoofCheck, Flag: n.Flag.String(),
 		Trunk: words(n.Trunk), DefaultVLAN: n.DefaultVLAN, VRF: n.VRF, SourceRouting: n.SourceRouting,
+		HostAccess: n.HostAccess,
 	}
 	v.Rate, v.Burst = n.Rates.view()
 	if n.Firewall {
@@ -172,6 +177,9 @@ func (n *Network) View() NetworkView {
 		}
 		if s.Gateway.IsValid() {
 			sub.Gateway = s.Gateway.String()
+		}
+		if s.HostAddress.IsValid() {
+			sub.HostAddress = s.HostAddress.String()
 		}
 		v.Subnets = append(v.Subnets, sub)
 	}

@@ -44,7 +44,7 @@ func (m *model) applyLink(step plan.Step) (done bool, err error) {
 		delete(m.routeRules, ruleText(plan.AddRouteRule(s)))
 		return true, nil
 	default:
-		return false, nil
+		return m.applyHostLink(step)
 	}
 }
 
@@ -224,6 +224,8 @@ func (m *model) stillUsed(step plan.Step) (plan.Step, bool) {
 	switch s := step.(type) {
 	case plan.ReleaseVLAN:
 		return s, !used("vlan", s.Name)
+	case plan.ReleaseHostLink:
+		return s, !used("host", s.Name)
 	case plan.ReleaseUplink:
 		s.VLANs = slices.DeleteFunc(slices.Clone(s.VLANs), func(r policy.VLANRange) bool { return used("uplink", s.Bridge, r.String()) })
 		return s, len(s.VLANs) > 0

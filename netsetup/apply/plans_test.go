@@ -61,8 +61,15 @@ func networks() map[string]*policy.Network {
 		"apps": apps, "plain": plain, "routed": bridge("routed", policy.GatewayRouted),
 		"isolated": bridge("isolated", policy.GatewayIsolated), "spelled out": spelledOut,
 		"tagged": tagged(policy.Macvlan, 50), "ipvlan": tagged(policy.IPVLAN), "tagged ipvlan": tagged(policy.IPVLAN, 100, 20),
+		"reached": reached(tagged(policy.Macvlan)), "reached tagged": reached(tagged(policy.IPVLAN, 50)),
 		"vlan": tagged(policy.VLAN, 50), "qinq": tagged(policy.VLAN, 100, 20), "device": tagged(policy.HostDevice),
 	}
+}
+
+// reached is a network whose containers the host reaches.
+func reached(n *policy.Network) *policy.Network {
+	n.HostAccess = true
+	return n
 }
 
 // tagged is a network of a parent's sub-interface, or of a parent or device of which it takes no tags.
@@ -104,6 +111,9 @@ func attach(t *testing.T, ifname string, n *policy.Network) (policy.Attachment, 
 			MAC:       plan.MAC(mac(t, "02:00:00:00:00:0a")),
 		}
 	}
+	if n.HostAccess {
+		c.Host = []netip.Addr{netip.MustParseAddr("192.168.1.8")}
+	}
 	if n.Firewall && n.GatewayMode != policy.GatewayIsolated {
 		a.Publish = []policy.Publish{
 			{Addr: netip.IPv4Unspecified(), Host: 8080, Container: 80, Count: 3},
@@ -129,6 +139,7 @@ func plans(t *testing.T) map[string]plan.Plan {
 		"bridge": {"apps"}, "routed": {"routed"}, "isolated": {"isolated"}, "spelled out": {"spelled out"},
 		"both": {"apps", "lan"}, "three": {"isolated", "guarded", "routed"},
 		"tagged macvlan": {"tagged"}, "ipvlan": {"ipvlan"}, "tagged ipvlan": {"tagged ipvlan"}, "vlan": {"vlan"}, "qinq": {"qinq"},
+		"host access": {"reached"}, "host access by a VLAN": {"reached tagged"}, "bridge and host access": {"apps", "reached"},
 		"device": {"device"}, "tagged and qinq": {"tagged", "qinq", "device"},
 	} {
 		in := plan.Input{
@@ -279,6 +290,21 @@ func worlds() map[string]func() *model {
 			m.host["ens192.100"] = &modelLink{kind: "vlan", parent: "ens192", tag: dot1ad, group: plan.Group, up: true}
 			m.host["elsewhere"] = &modelLink{kind: "vlan", parent: "ens192.100", tag: policy.Tag{ID: 21, Protocol: policy.Dot1Q}}
 			m.used = []string{"vlan/ens192.50", "vlan/ens192.100"}
+			return m
+		},
+		"foreign link with the host link's name": func() *model {
+			m := newModel()
+			m.host[plan.HostLinkName("tagged", "ens192")] = &modelLink{kind: "veth", mac: "d0:00:00:00:00:09"}
+			return m
+		},
+		"another that the host reaches": func() *model {
+			m := newModel()
+			name := plan.HostLinkName("tagged", "ens192")
+			m.host[name] = &modelLink{
+				kind: "macvlan", parent: "ens192", mac: "d0:00:00:00:00:0a", group: plan.Group, up: true,
+				addresses: []string{"192.168.1.8"}, routes: []string{"192.168.1.7"},
+			}
+			m.used = []string{"host/" + name}
 			return m
 		},
 		"another VLAN of the same uplink": func() *model {

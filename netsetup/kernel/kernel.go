@@ -106,6 +106,10 @@ func (k *Kernel) link(ctx context.Context, step plan.Step) error {
 		return k.moveLink(s)
 	case plan.EnsureUplink:
 		return k.host.ensureUplink(s)
+	case plan.EnsureHostLink:
+		return k.host.ensureHostLink(s)
+	case plan.AddHostRoute:
+		return k.host.addHostRoute(s)
 	default:
 		return k.undo(ctx, step)
 	}
@@ -136,6 +140,10 @@ func (k *Kernel) undo(ctx context.Context, step plan.Step) error {
 		return k.host.releaseUplink(s)
 	case plan.ReturnLink:
 		return k.returnLink(ctx, s)
+	case plan.ReleaseHostLink:
+		return k.host.releaseHostLink(s)
+	case plan.DelHostRoute:
+		return k.host.delHostRoute(s)
 	default:
 		return fmt.Errorf("carry out step %q: there is no such kind of step", step)
 	}

@@ -65,8 +65,9 @@ func Build(in Input) (Plan, error) {
 			p.Warnings = append(p.Warnings, err)
 		}
 	}
-	p.Steps = slices.Concat(subs(in, all), bridges(all), uplinks(in.Facts, all), reserve(in, all), links, entries(in, all, o),
-		forwarding(in.Facts, all), settings, probes(all), addresses, routes, elsewhere, bySource(in, all), announcements(all))
+	p.Steps = slices.Concat(subs(in, all), hostLinks(in, all), bridges(all), uplinks(in.Facts, all), reserve(in, all), links, entries(in, all, o),
+		forwarding(in.Facts, all), settings, probes(all), addresses, routes, elsewhere, bySource(in, all), announcements(all),
+		hostRoutes(in, all))
 	return p, nil
 }
 

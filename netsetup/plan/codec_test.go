@@ -264,6 +264,10 @@ func TestJournalIsWhole(t *testing.T) {
 		plan.ReturnLink{},
 		plan.ReleaseUplink{},
 		plan.DelRouteRule{},
+		plan.EnsureHostLink{},
+		plan.AddHostRoute{},
+		plan.ReleaseHostLink{},
+		plan.DelHostRoute{},
 	} {
 		t.Run(reflect.TypeOf(zero).Name(), func(t *testing.T) {
 			v, n := reflect.New(reflect.TypeOf(zero)).Elem(), 0

@@ -87,6 +87,7 @@ func build(t *testing.T, in map[string][]byte) map[string]string {
 		Addresses []netip.Prefix
 		MAC       plan.MAC
 		Ports     []uint16
+		Host      []netip.Addr
 	}
 	var choices []plan.Choice
 	for _, c := range unmarshal[[]choice](t, in, "choices.json") {

@@ -48,6 +48,10 @@ const (
 	delRouteRule
 	probeLinks
 	announceLinks
+	ensureHostLink
+	addHostRoute
+	releaseHostLink
+	delHostRoute
 )
 
 func kindOf(s Step) uint64 {

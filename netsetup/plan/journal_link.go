@@ -29,7 +29,7 @@ func linkKindOf(s Step) uint64 {
 	case AnnounceLinks:
 		return announceLinks
 	default:
-		return noStep
+		return hostLinkKindOf(s)
 	}
 }
 
@@ -61,7 +61,7 @@ func (c *Codec) linking(kind uint64, v *Step) {
 	case announceLinks:
 		visit[AnnounceLinks](c, v)
 	default:
-		c.undoing(kind, v)
+		c.hostLink(kind, v)
 	}
 }
 

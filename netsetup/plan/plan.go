@@ -158,6 +158,8 @@ type Choice struct {
 	MAC MAC
 	// Ports are the first host ports of the attachment's Publish, by the same index.
 	Ports []uint16
+	// Host are the host's own addresses on a network with host-access, one a subnet.
+	Host []netip.Addr
 }
 
 // Input is all that a plan is made from.

@@ -51,6 +51,15 @@ func FuzzSteps(f *testing.F) {
 			plan.AddRouteRule{From: netip.MustParseAddr("fd00::1"), Table: 300, Priority: 1},
 		},
 		{plan.ReleaseVLAN{Name: "a.5"}, plan.ReturnLink{Name: "x"}, plan.ReleaseUplink{Bridge: "b"}, plan.DelRouteRule{}},
+		{
+			plan.EnsureHostLink{
+				Name: "h", Parent: "a.5", Driver: policy.IPVLAN, Mode: policy.ModeL3S, Flag: policy.FlagVEPA, Scope: "lan:a",
+				Addresses: []netip.Addr{netip.MustParseAddr("fd00::2")},
+			},
+			plan.AddHostRoute{Link: "h", To: netip.MustParseAddr("fd00::1"), From: netip.MustParseAddr("fd00::2")},
+			plan.ReleaseHostLink{Name: "h"},
+			plan.DelHostRoute{Link: "h", To: netip.MustParseAddr("fd00::1")},
+		},
 	} {
 		data, err := steps.MarshalBinary()
 		if err != nil {

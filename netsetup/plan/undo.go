@@ -17,12 +17,8 @@ func Undo(steps Steps) Steps {
 			shared = append(shared, ReleaseBridge{
 				Name: s.Name, Filtered: s.Filtered || s.AsIs, Uplink: uplinkOf(steps, s.Name),
 			})
-		case EnsureVLAN:
-			shared = append(shared, ReleaseVLAN(s))
-		case EnsureUplink:
-			shared = append(shared, s.release()...)
-		case ReservePorts:
-			shared = append(shared, ReleasePorts(s))
+		case EnsureVLAN, EnsureUplink, ReservePorts, EnsureHostLink:
+			shared = append(shared, releases(step)...)
 		case AddVeth:
 			links = append(links, DelLink{Side: Host, Name: s.Name, Kind: "veth", MAC: s.MAC})
 		case AddMacvlan:
@@ -47,12 +43,30 @@ func Undo(steps Steps) Steps {
 			rules = append(rules, DelRules(s))
 		case AddGuard:
 			rules = append(rules, DelGuard{Table: s.Table})
+		case AddHostRoute:
+			rules = append(rules, DelHostRoute{Link: s.Link, To: s.To})
 		case SetSysctls, AddAddress, SetLink, SetRate, EnsureForwarding,
 			DelLink, DelRoute, ReleaseBridge, DelRules, ReleaseRules, ReleasePorts, DelGuard,
-			ReleaseVLAN, ReturnLink, ReleaseUplink, DelRouteRule:
+			ReleaseVLAN, ReturnLink, ReleaseUplink, DelRouteRule, ReleaseHostLink, DelHostRoute:
 		}
 	}
 	return slices.Concat(routes, links, rules, shared)
+}
+
+// releases are the steps that give back what a step shares with other records, but for a bridge.
+func releases(step Step) Steps {
+	switch s := step.(type) {
+	case EnsureVLAN:
+		return Steps{ReleaseVLAN(s)}
+	case EnsureUplink:
+		return s.release()
+	case ReservePorts:
+		return Steps{ReleasePorts(s)}
+	case EnsureHostLink:
+		return Steps{ReleaseHostLink{Name: s.Name}}
+	default:
+		return nil
+	}
 }
 
 // delOf completes what deletes a link of the container with the name and alias that steps give it.
@@ -122,16 +136,16 @@ func WithIndexes(steps Steps, index func(ifName string) int) Steps {
 }
 
 // Linked is how many steps from the first on have to be done until the kernel itself shows what is shared: every bridge
-// that is used has its ports, and the rules are there.
+// that is used has its ports, the host its links beside those of containers, and the rules are there.
 func Linked(steps Steps) int {
 	n := 0
 	for i, step := range steps {
 		switch step.(type) {
-		case EnsureBridge, AddVeth, AddRules, ReservePorts, EnsureVLAN, EnsureUplink:
+		case EnsureBridge, AddVeth, AddRules, ReservePorts, EnsureVLAN, EnsureUplink, EnsureHostLink:
 			n = i + 1
-		case AddMacvlan, AddIPVLAN, SetSysctls, AddAddress, SetLink, AddRoute, SetRate, AddGuard, EnsureForwarding, AddVLAN, MoveLink, AddRouteRule,
+		case AddMacvlan, AddIPVLAN, SetSysctls, AddAddress, SetLink, AddRoute, SetRate, AddGuard, EnsureForwarding, AddVLAN, MoveLink, AddRouteRule, AddHostRoute,
 			ProbeLinks, AnnounceLinks, DelLink, DelRoute, ReleaseBridge, DelRules, ReleaseRules, ReleasePorts, DelGuard,
-			ReleaseVLAN, ReturnLink, ReleaseUplink, DelRouteRule:
+			ReleaseVLAN, ReturnLink, ReleaseUplink, DelRouteRule, ReleaseHostLink, DelHostRoute:
 		}
 	}
 	return n
