@@ -137,6 +137,8 @@ type gcView struct {
 	Records []recordView `json:"records"`
 	Bridges []string     `json:"bridges"`
 	VLANs   []string     `json:"vlans"`
+	// Links are the host's own beside containers.
+	Links []string `json:"links"`
 	// Guests are the keys of files that containers read.
 	Guests []string `json:"guests"`
 }
@@ -150,13 +152,13 @@ func (a *app) gc(ctx context.Context, o netsetup.CollectOptions) error {
 	collected, err := s.Collect(ctx, o)
 	if a.json {
 		some := func(list []string) []string { return append([]string{}, list...) }
-		view := gcView{views(collected.Records), some(collected.Bridges), some(collected.VLANs), some(collected.Guests)}
+		view := gcView{views(collected.Records), some(collected.Bridges), some(collected.VLANs), some(collected.HostLinks), some(collected.Guests)}
 		if jsonErr := a.printJSON(view); jsonErr != nil {
 			return jsonErr
 		}
 		return err
 	}
-	if err != nil && len(collected.Records)+len(collected.Bridges)+len(collected.VLANs)+len(collected.Guests) == 0 {
+	if err != nil && len(collected.Records)+len(collected.Bridges)+len(collected.VLANs)+len(collected.HostLinks)+len(collected.Guests) == 0 {
 		return err
 	}
 	for _, rec := range collected.Records {
@@ -169,6 +171,9 @@ func (a *app) gc(ctx context.Context, o netsetup.CollectOptions) error {
 	}
 	for _, name := range collected.VLANs {
 		fmt.Fprintf(a.stdout, "vlan %s\n", name)
+	}
+	for _, name := range collected.HostLinks {
+		fmt.Fprintf(a.stdout, "link %s\n", name)
 	}
 	for _, key := range collected.Guests {
 		fmt.Fprintf(a.stdout, "files %s\n", key)
@@ -190,7 +195,7 @@ func total(c netsetup.Collected) string {
 	for _, of := range []struct {
 		n    int
 		what string
-	}{{len(c.Records), "record"}, {len(c.Bridges), "bridge"}, {len(c.VLANs), "VLAN"}} {
+	}{{len(c.Records), "record"}, {len(c.Bridges), "bridge"}, {len(c.VLANs), "VLAN"}, {len(c.HostLinks), "link of the host"}} {
 		if of.n > 0 {
 			words = append(words, count(of.n, of.what))
 		}

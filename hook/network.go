@@ -49,6 +49,8 @@ type networkView struct {
 	Trunk   []string     `json:"trunk,omitempty"`
 	IPAM    string       `json:"ipam"`
 	Subnets []subnetView `json:"subnets"`
+	// Host is the host's own link beside the containers, nil without host-access.
+	Host *hostLinkView `json:"host,omitempty"`
 	// Users are the leases of the network's layer 2, of other networks on the same parent too.
 	Users []userView `json:"users"`
 }
@@ -66,6 +68,13 @@ func (v networkView) port() string {
 		words = append(words, "trunk", strings.Join(v.Trunk, ","))
 	}
 	return strings.Join(words, " ")
+}
+
+// hostLinkView is the host's own link beside a network's containers: the addresses that it has, or that the policy gives it.
+type hostLinkView struct {
+	Link      string       `json:"link"`
+	Addresses []netip.Addr `json:"addresses"`
+	Present   bool         `json:"present"`
 }
 
 type subnetView struct {
@@ -150,6 +159,9 @@ func (a *app) networkInspect(ctx context.Context, name string) error {
 		p("subnet", "%s gateway %s: %s of %s in use or kept back, %s of %s free to be picked", sub.Subnet,
 			cmp.Or(sub.Gateway, "none"), sub.InUse, sub.All, sub.Free, sub.Dynamic)
 	}
+	if h := v.Host; h != nil {
+		p("host", "%s at %s (present: %t)", h.Link, cmp.Or(strings.ReplaceAll(join(h.Addresses), ",", " "), "an address that the first container picks"), h.Present)
+	}
 	for _, u := range v.Users {
 		p("in use", "%s by %s of %s", u.Address, u.Interface, short(u.Container))
 	}
@@ -169,9 +181,16 @@ func viewNetwork(ctx context.Context, s *netsetup.Setup, n *policy.Network) (net
 	for _, r := range n.Trunk {
 		v.Trunk = append(v.Trunk, r.String())
 	}
+	host, err := s.HostLink(ctx, n, uplink.Wire)
+	if err != nil {
+		return networkView{}, err
+	}
+	if n.HostAccess {
+		v.Host = &hostLinkView{host.Name, append([]netip.Addr{}, host.Addresses...), host.Present}
+	}
 	var held []netip.Addr
 	err = s.Store.View(ctx, func(tx *store.Tx) error {
-		held, v.Users = held[:0], []userView{}
+		held, v.Users = append(held[:0], host.Taken...), []userView{}
 		for lease, err := range tx.Leases(n.Scope(uplink.Wire)) {
 			if err != nil {
 				return err

@@ -181,6 +181,9 @@ func (a *app) printInterfaces(interfaces []plan.Interface) {
 		if len(i.Gateways) > 0 {
 			fmt.Fprintf(a.stdout, ", default via %s", join(i.Gateways))
 		}
+		if len(i.Host) > 0 {
+			fmt.Fprintf(a.stdout, ", the host at %s", join(i.Host))
+		}
 		fmt.Fprintln(a.stdout)
 		for _, p := range i.Publish {
 			fmt.Fprintf(a.stdout, "%-12spublishes %s\n", "", p)

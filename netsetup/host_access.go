@@ -137,6 +137,50 @@ func (d *draft) hostAddress(tx *store.Tx, l lan, a policy.Attachment, sub policy
 	return addr, nil
 }
 
+// HostLink is the host's own link beside the containers of a network.
+type HostLink struct {
+	Name string
+	// Addresses are those that it has, or that the policy gives it.
+	Addresses []netip.Addr
+	// Present says whether the host has it: it comes with the first container.
+	Present bool
+	// Taken are the addresses that the host has beside the containers of all networks of the LAN.
+	Taken []netip.Addr
+}
+
+// HostLink looks for the host's own link beside the containers of a network that sends on wire, see [Setup.Uplink].
+func (s *Setup) HostLink(ctx context.Context, n *policy.Network, wire string) (HostLink, error) {
+	l := HostLink{Name: plan.HostLinkName(n.Name, wire)}
+	if n.Driver == policy.Bridge {
+		return l, nil
+	}
+	var all []hostAddress
+	err := s.Store.View(ctx, func(tx *store.Tx) (err error) {
+		all, err = hostAddresses(tx, n.Scope(wire))
+		return err
+	})
+	if err != nil {
+		return HostLink{}, err
+	}
+	for _, h := range all {
+		l.Taken = append(l.Taken, h.addr)
+		if h.link == l.Name {
+			l.Addresses = append(l.Addresses, h.addr)
+		}
+	}
+	if len(l.Addresses) == 0 {
+		for _, sub := range n.Subnets {
+			if sub.HostAddress.IsValid() {
+				l.Addresses = append(l.Addresses, sub.HostAddress)
+			}
+		}
+	}
+	if n.HostAccess {
+		_, l.Present, err = s.Host.Link(l.Name)
+	}
+	return l, err
+}
+
 // checkHostLink compares a link of the host beside containers with what a step made.
 func (s *Setup) checkHostLink(l plan.EnsureHostLink) ([]Drift, error) {
 	link, ok, err := s.Host.Link(l.Name)

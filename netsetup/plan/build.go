@@ -282,6 +282,9 @@ func (l link) result(in Input, o owners) Interface {
 		Publish:   l.publish(),
 		DNAT:      l.dnat(),
 	}
+	if l.hasHostLink() {
+		r.Host = l.choice.Host
+	}
 	for _, d := range l.defaults(o) {
 		if d.Via.IsValid() && !o.backup(l.index, d.Dst.Addr()) {
 			r.Gateways = append(r.Gateways, d.Via)

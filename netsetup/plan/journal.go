@@ -392,4 +392,5 @@ func (c *Codec) Interface(v *Interface) {
 	c.Text(&v.Rule)
 	List(c, &v.Publish, (*Codec).publish)
 	List(c, &v.DNAT, (*Codec).translation)
+	List(c, &v.Host, (*Codec).Addr)
 }

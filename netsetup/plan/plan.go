@@ -202,4 +202,6 @@ type Interface struct {
 	// Publish are host ports that go to this interface, DNAT whole host addresses.
 	Publish []Publish     `json:"publish,omitempty"`
 	DNAT    []Translation `json:"dnat,omitempty"`
+	// Host are the addresses at which it reaches the host by a link beside its own.
+	Host []netip.Addr `json:"host,omitempty"`
 }
