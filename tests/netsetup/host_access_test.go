@@ -123,13 +123,13 @@ func TestHostAccess(t *testing.T) {
 	w.onLAN(t)
 	ways := w.lanWays(t)
 	one, two := w.box(t, "one"), w.box(t, "two")
-	first := one.attach(t, "network=lan")
+	first := one.attach(t, "network=lan,ip=10.77.0.30,ip=fd77::30")
 	links := w.hostLinks(t)
 	if len(links) != 1 || len(links[0].Name) > 15 || links[0].Group != plan.Group || links[0].Kind != "macvlan" {
 		t.Fatalf("the host's links are %+v", links)
 	}
 	w.reachEachOther(t, one, first, links[0])
-	second := two.attach(t, "network=lan")
+	second := two.attach(t, "network=lan,ip=10.77.0.31,ip=fd77::31")
 	w.reachEachOther(t, two, second, links[0])
 	one.reachesNeighbour(t)
 	if diff := cmp.Diff(ways, w.lanWays(t)); diff != "" {
