@@ -21,6 +21,8 @@ type driver string
 
 const (
 	macvlan driver = "macvlan"
+	// reached is a macvlan whose containers the host reaches.
+	reached driver = "reached"
 	// bridge is one without any rules of a firewall.
 	bridge driver = "bridge"
 	// published is a bridge behind the host's addresses, with a port of the host's for each container.
@@ -93,6 +95,17 @@ conflict = "off"
   [[network.macvlan.subnet]]
   subnet  = "10.66.0.0/16"
   range   = "10.66.16.0/20"
+  gateway = "10.66.0.1"
+
+[network.reached]
+driver = "macvlan"
+parent = "lan0"
+host-access = true
+conflict = "off"
+
+  [[network.reached.subnet]]
+  subnet  = "10.66.0.0/16"
+  range   = "10.66.48.0/20"
   gateway = "10.66.0.1"
 
 [network.bridge]
@@ -206,7 +219,7 @@ func (n netavark) detach(h *host, c *container, d driver) command {
 func (n netavark) command(verb string, h *host, c *container, d driver) command {
 	subnet, link, kind, ports := 66, "lan0", d, ""
 	switch d {
-	case macvlan, ipvlan, macvlanOnVLAN, vlan:
+	case macvlan, reached, ipvlan, macvlanOnVLAN, vlan:
 	case bridge:
 		subnet, link = 69, n.bridge()
 	case published:

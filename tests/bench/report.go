@@ -133,6 +133,10 @@ func (m measurements) targets(c config, size int64) []target {
 				median(d, operation, many, "lanhook")/median(d, operation, none, "lanhook"), 1.15, times)
 		}
 	}
+	for _, scene := range []struct{ key, words string }{{none, "beside others"}, {first, "for the first"}} {
+		add(fmt.Sprintf("%s attach, lanhook with host-access %s / without", macvlan, scene.words),
+			median(reached, attachOp, scene.key, "lanhook")/median(macvlan, attachOp, none, "lanhook"), 1.5, times)
+	}
 	ratio(published, attachOp, "netavark", 0.25)
 	ratio(published, attachOp, "CNI", 0.1)
 	ratio(published, detachOp, "netavark", 0.1)
@@ -186,10 +190,10 @@ func (s summary) print(out io.Writer) error {
 	for _, scene := range []struct{ key, text string }{
 		{none, "none attached"},
 		{many, fmt.Sprintf("%d attached", s.Many)},
-		{first, "first on its bridge"},
+		{first, "first of its network"},
 		{burst, fmt.Sprintf("%d at once, all of them", atOnce)},
 	} {
-		for _, d := range []driver{macvlan, bridge, ipvlan, macvlanOnVLAN, vlan} {
+		for _, d := range []driver{macvlan, reached, bridge, ipvlan, macvlanOnVLAN, vlan} {
 			for _, operation := range []string{attachOp, detachOp} {
 				s.line(line, what{d, operation, scene.key, ""}, scene.text, names)
 			}

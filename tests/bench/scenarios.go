@@ -68,6 +68,9 @@ func runAll(l *lab, m measurements, say func(string)) error {
 			return fmt.Errorf("%s: %w", d, err)
 		}
 	}
+	if err := b.reaching(); err != nil {
+		return fmt.Errorf("host-access: %w", err)
+	}
 	if err := b.publishing(); err != nil {
 		return fmt.Errorf("published ports: %w", err)
 	}
