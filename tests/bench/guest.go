@@ -53,7 +53,7 @@ func (p *ipBatch) attach(_ *host, c *container, d driver) command {
 	link := fmt.Sprintf("ip%d", c.number)
 	var host []string
 	switch d {
-	case bridge, published:
+	case bridge, published, reached:
 	case macvlan:
 		host = []string{fmt.Sprintf("link add link lan0 name %s netns %d type macvlan mode bridge", link, c.process.Pid)}
 	case ipvlan:
