@@ -64,12 +64,13 @@ func (s *Setup) conclude(ctx context.Context, d *draft, k apply.Kernel, done int
 // follows. The first done steps have been carried out, and are the same in that plan. It gives the conflict back where an
 // address was asked for, or where the network wants no other; else the error is an [*anewError], or of the store.
 func (s *Setup) chooseAgain(ctx context.Context, d *draft, taken *kernel.TakenError, done int) error {
-	found := make([]store.Foreign, 0, len(taken.Found))
+	found, host := make([]store.Foreign, 0, len(taken.Found)), false
 	for _, f := range taken.Found {
 		i := slices.IndexFunc(d.own, func(a policy.Attachment) bool { return a.IfName == f.If })
-		if i < 0 || !replaces(d.own[i], f.Addr) {
+		if i < 0 || !replaces(d.own[i], f.Addr) || f.Host && d.own[i].Network.NamesHost() {
 			return taken
 		}
+		host = host || f.Host
 		d.tried = append(d.tried, f.Addr)
 		d.rivals = d.rivals || f.Asks
 		found = append(found, store.Foreign{
@@ -80,6 +81,9 @@ func (s *Setup) chooseAgain(ctx context.Context, d *draft, taken *kernel.TakenEr
 	err := s.Store.Update(ctx, func(tx *store.Tx) error { return tx.PutForeign(found, time.Now().Add(-foreignFor)) })
 	if err != nil {
 		return err
+	}
+	if host {
+		return &anewError{taken} // its link has the address
 	}
 	before := d.rec
 	err = s.Store.Update(ctx, func(tx *store.Tx) error {

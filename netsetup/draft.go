@@ -234,7 +234,7 @@ func (d *draft) choose(tx *store.Tx, a policy.Attachment) (plan.Choice, error) {
 	if choice.MAC, err = d.mac(tx, l.scope, a, choice.Addresses); err != nil {
 		return plan.Choice{}, err
 	}
-	choice.Host, err = d.hostAccess(tx, l, a)
+	choice.Host, choice.HostIsNew, err = d.hostAccess(tx, l, a)
 	return choice, err
 }
 

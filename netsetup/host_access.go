@@ -66,13 +66,13 @@ func (d *draft) withHostAddresses(tx *store.Tx, l lan, a policy.Attachment) (lan
 }
 
 // hostAccess chooses the host's own addresses on a network with host-access: those that its link has already, or the policy's,
-// or one of each subnet that is free.
-func (d *draft) hostAccess(tx *store.Tx, l lan, a policy.Attachment) ([]netip.Addr, error) {
+// or one of each subnet that is free. They are new
+// when no record has them.
+func (d *draft) hostAccess(tx *store.Tx, l lan, a policy.Attachment) (addrs []netip.Addr, isNew bool, err error) {
 	if !a.Network.HostAccess {
-		return nil, nil
+		return nil, false, nil
 	}
 	link := plan.HostLinkName(a.Network.Name, d.facts.Wire(a))
-	var addrs []netip.Addr
 	for _, h := range l.host {
 		if h.link == link {
 			addrs = append(addrs, h.addr)
@@ -80,12 +80,12 @@ func (d *draft) hostAccess(tx *store.Tx, l lan, a policy.Attachment) ([]netip.Ad
 	}
 	if len(addrs) > 0 {
 		slices.SortFunc(addrs, netip.Addr.Compare)
-		return addrs, nil
+		return addrs, false, nil
 	}
 	for _, sub := range a.Network.Subnets {
-		addr, err := d.hostAddress(tx, l, a, sub)
-		if err != nil {
-			return nil, err
+		var addr netip.Addr
+		if addr, err = d.hostAddress(tx, l, a, sub); err != nil {
+			return nil, false, err
 		}
 		if addr.IsValid() {
 			addrs = append(addrs, addr)
@@ -98,7 +98,7 @@ func (d *draft) hostAccess(tx *store.Tx, l lan, a policy.Attachment) ([]netip.Ad
 	for _, addr := range addrs {
 		d.host[l.scope] = append(d.host[l.scope], hostAddress{link, addr})
 	}
-	return addrs, nil
+	return addrs, true, nil
 }
 
 // hostAddress is the host's own address in a subnet: the policy's, or the one at a place of its own, or the next that is free. It
@@ -117,20 +117,16 @@ func (d *draft) hostAddress(tx *store.Tx, l lan, a policy.Attachment, sub policy
 		return netip.Addr{}, nil
 	}
 	pool.Exclude = slices.Concat(pool.Exclude, l.own, l.reserved)
-	var stop error
+	p := picking{draft: d, tx: tx, scope: l.scope, foreign: movesOn(a), begun: true}
 	addr, err := ipam.Pick(pool, ipam.Place(d.HostID, a.Network.Name, "host-access", ""), func(addr netip.Addr) (string, bool) {
-		lease, taken, err := tx.Holder(l.scope, addr)
-		if err != nil {
-			stop = err
-			return "", false
+		if slices.ContainsFunc(d.rec.Leases, func(own store.Lease) bool { return own.Scope == l.scope && own.Addr == addr }) {
+			return d.rec.Container, true
 		}
-		// A plan that is only shown has taken nothing.
-		taken = taken || slices.ContainsFunc(d.rec.Leases, func(own store.Lease) bool { return own.Scope == l.scope && own.Addr == addr })
-		return lease.Container, taken
+		return p.used(addr)
 	})
 	switch {
-	case stop != nil:
-		return netip.Addr{}, stop
+	case p.stop != nil:
+		return netip.Addr{}, p.stop
 	case err != nil:
 		return netip.Addr{}, fmt.Errorf("%s: network %s: an address of the host's own, for host-access: %w", a.IfName, a.Network.Name, err)
 	}

@@ -131,6 +131,10 @@ func (d *decoder) hostLinks(doc *document) {
 
 // HostPool is what the host's own address in the subnet is picked from; false where it has none, or the policy names it.
 func (n *Network) HostPool(s Subnet) (ipam.Pool, bool) {
-	picks := n.HostAccess && n.IPAM == IPAMLocal && !slices.ContainsFunc(n.Subnets, func(s Subnet) bool { return s.HostAddress.IsValid() })
-	return s.Pool(), picks
+	return s.Pool(), n.HostAccess && n.IPAM == IPAMLocal && !n.NamesHost()
+}
+
+// NamesHost says whether the policy names the host's own addresses on the network.
+func (n *Network) NamesHost() bool {
+	return slices.ContainsFunc(n.Subnets, func(s Subnet) bool { return s.HostAddress.IsValid() })
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 
@@ -21,6 +22,8 @@ import (
 type Taken struct {
 	If string
 	probe.Conflict
+	// Host says that it was to be the host's own, beside the container's.
+	Host bool
 }
 
 // TakenError are addresses that others have. There is at least one.
@@ -29,7 +32,11 @@ type TakenError struct{ Found []Taken }
 func (e *TakenError) Error() string {
 	texts := make([]string, len(e.Found))
 	for i, f := range e.Found {
-		texts[i] = f.If + ": " + f.String()
+		texts[i] = f.If + ": "
+		if f.Host {
+			texts[i] += "host-access: "
+		}
+		texts[i] += f.String()
 	}
 	return strings.Join(texts, "; ")
 }
@@ -83,13 +90,14 @@ func (k *Kernel) probeLinks(ctx context.Context, s plan.ProbeLinks) (err error) 
 		case !isConflict:
 			return failed(l.err, "probe on %s", l.If)
 		default:
-			found := &TakenError{}
-			for _, c := range conflict.Conflicts {
-				found.Found = append(found.Found, Taken{l.If, c})
-			}
-			if l.Warn {
+			found, listErr := k.taken(l.Probe, conflict)
+			switch {
+			case listErr != nil:
+				return listErr
+			case len(found.Found) == 0:
+			case l.Warn:
 				k.warn(found)
-			} else {
+			default:
 				e.Found = append(e.Found, found.Found...)
 			}
 		}
@@ -98,6 +106,24 @@ func (k *Kernel) probeLinks(ctx context.Context, s plan.ProbeLinks) (err error) 
 		return nil
 	}
 	return &e
+}
+
+// taken is what a conflict says of a probe. For the host's own addresses other links of the host may have answered.
+func (k *Kernel) taken(p plan.Probe, conflict *probe.ConflictError) (*TakenError, error) {
+	var own []State
+	if p.Host {
+		var err error
+		if own, err = k.host.conn.links(); err != nil {
+			return nil, failed(err, "list links of the host")
+		}
+	}
+	e := &TakenError{}
+	for _, c := range conflict.Conflicts {
+		if !slices.ContainsFunc(own, func(s State) bool { return slices.Equal(s.MAC, plan.MAC(c.MAC)) }) {
+			e.Found = append(e.Found, Taken{If: p.If, Conflict: c, Host: p.Host})
+		}
+	}
+	return e, nil
 }
 
 func (k *Kernel) warn(err error) {

@@ -66,7 +66,7 @@ func Build(in Input) (Plan, error) {
 		}
 	}
 	p.Steps = slices.Concat(subs(in, all), hostLinks(in, all), bridges(all), uplinks(in.Facts, all), reserve(in, all), links, entries(in, all, o),
-		forwarding(in.Facts, all), settings, probes(all), addresses, routes, elsewhere, bySource(in, all), announcements(all),
+		forwarding(in.Facts, all), settings, probes(in, all), addresses, routes, elsewhere, bySource(in, all), announcements(all),
 		hostRoutes(in, all))
 	return p, nil
 }

@@ -88,6 +88,7 @@ func build(t *testing.T, in map[string][]byte) map[string]string {
 		MAC       plan.MAC
 		Ports     []uint16
 		Host      []netip.Addr
+		HostIsNew bool
 	}
 	var choices []plan.Choice
 	for _, c := range unmarshal[[]choice](t, in, "choices.json") {

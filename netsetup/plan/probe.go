@@ -31,6 +31,9 @@ type Probe struct {
 	RFC bool
 	// Warn only warns.
 	Warn bool
+	// Host says that the addresses are the host's own beside the container's, see [EnsureHostLink]. By is its link then, or for
+	// ipvlan the parent; other links of the host may answer for them (arp_filter in Documentation/networking/ip-sysctl.rst).
+	Host bool
 }
 
 // Announcement is what is announced on one link of the container.
@@ -46,7 +49,9 @@ func (s ProbeLinks) String() string {
 	texts := make([]string, len(s.Links))
 	for i, p := range s.Links {
 		texts[i] = fmt.Sprintf("for %s on %s", addressText(p.Addresses), p.If)
-		if p.By != "" {
+		if p.Host {
+			texts[i] = fmt.Sprintf("for the host's %s by %s", addressText(p.Addresses), p.By)
+		} else if p.By != "" {
 			texts[i] += " by the host's " + p.By
 		}
 		if p.RFC {
@@ -85,6 +90,7 @@ func (c *Codec) probe(p *Probe) {
 	List(c, &p.Addresses, (*Codec).Addr)
 	c.Flag(&p.RFC)
 	c.Flag(&p.Warn)
+	c.Flag(&p.Host)
 }
 
 func (c *Codec) announcement(a *Announcement) {
@@ -110,12 +116,22 @@ func (l link) probe() Probe {
 }
 
 // probes is one step for all links, so that it takes no longer for several. Those that nothing is asked for are not in it.
-func probes(links []link) Steps {
+func probes(in Input, links []link) Steps {
 	var s ProbeLinks
 	for _, l := range links {
 		if l.asks() {
 			s.Links = append(s.Links, l.probe())
 		}
+	}
+	for _, l := range links {
+		if !l.asks() || !l.hasHostLink() || !l.choice.HostIsNew {
+			continue
+		}
+		p := l.probe()
+		if p.Host, p.Addresses = true, l.choice.Host; p.By == "" {
+			p.By = hostLinkOf(in, l).Name
+		}
+		s.Links = append(s.Links, p)
 	}
 	if len(s.Links) == 0 {
 		return nil
