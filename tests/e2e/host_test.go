@@ -44,6 +44,19 @@ parent = "p0"
   subnet  = "fd77::/64"
   gateway = "fd77::fe"
 
+[network.reached]
+driver = "macvlan"
+parent = "p0"
+host-access = ["10.77.0.40", "fd77::28"]
+
+  [[network.reached.subnet]]
+  subnet  = "10.77.0.0/24"
+  range   = "10.77.0.48/28"
+  gateway = "10.77.0.254"
+  [[network.reached.subnet]]
+  subnet  = "fd77::/64"
+  gateway = "fd77::fe"
+
 [network.apps]
 driver = "bridge"
 
@@ -66,7 +79,7 @@ parent-wait = "15s"
 [[rule]]
 name     = "all"
 match    = { id = ["*"] }
-networks = ["lan", "apps", "waiting"]
+networks = ["lan", "reached", "apps", "waiting"]
 ip       = true
 publish  = true
 `
@@ -188,6 +201,7 @@ type network struct {
 func networks() []network {
 	return []network{
 		{name: "lan", peers: []string{"10.77.0.254", "fd77::fe"}, from: "neighbour"},
+		{name: "reached", peers: []string{"10.77.0.254", "fd77::fe", "10.77.0.40", "fd77::28"}},
 		// From the neighbour only what is published is reached.
 		{name: "apps", peers: []string{"172.30.7.1", "fd30::1", "10.77.0.254", "fd77::fe"}},
 	}
