@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -273,7 +274,7 @@ func (a *app) logged(level slog.Level, event string, state oci.State, attrs ...a
 func describe(interfaces []plan.Interface) string {
 	var words []string
 	for _, i := range interfaces {
-		words = append(words, fmt.Sprintf("%s:%s:%v:%s", i.Name, i.Network, i.Addresses, i.MAC))
+		words = append(words, fmt.Sprintf("%s:%s:%v:%s", i.Name, i.Network, slices.Concat(i.Addresses, i.Learned), i.MAC))
 	}
 	return strings.Join(words, " ")
 }

@@ -175,7 +175,7 @@ func (a *app) printInterfaces(interfaces []plan.Interface) {
 	for _, i := range interfaces {
 		fmt.Fprintf(a.stdout, "%-12s%s %s on %s, MAC %s, MTU %d", i.Name, i.Driver, cmp.Or(i.Network, "(spelled out)"),
 			i.Uplink, i.MAC, i.MTU)
-		if len(i.Addresses) > 0 {
+		if len(i.Addresses)+len(i.Learned) > 0 {
 			fmt.Fprintf(a.stdout, ", %s", strings.ReplaceAll(addresses(i), ",", " "))
 		}
 		if len(i.Gateways) > 0 {

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -82,7 +83,9 @@ func short(id string) string {
 	return id
 }
 
-func addresses(i plan.Interface) string { return cmp.Or(join[netip.Prefix](i.Addresses), "-") }
+func addresses(i plan.Interface) string {
+	return cmp.Or(join[netip.Prefix](slices.Concat(i.Addresses, i.Learned)), "-")
+}
 
 // shown are interfaces for programs: a list is never null, also when it is empty.
 func shown(interfaces []plan.Interface) []plan.Interface {

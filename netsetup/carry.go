@@ -26,6 +26,8 @@ func (s *Setup) carryOut(ctx context.Context, d *draft, use *sharing) error {
 	rec := d.rec
 	if err == nil {
 		rec.Steps = plan.WithIndexes(rec.Steps, k.Index)
+		rec.Interfaces, d.silent = withLearned(rec.Interfaces, rec.Steps, k.Learned)
+		d.rec.Interfaces = rec.Interfaces
 		err = s.commit(ctx, rec)
 	}
 	if err == nil {

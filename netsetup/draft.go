@@ -57,6 +57,8 @@ type draft struct {
 	rivals bool
 	// doubts are the plan's warnings, and taken are addresses that others have too: the container is attached all the same.
 	doubts, taken []error
+	// silent says that routers gave no address in time.
+	silent error
 	// crowded is true when many containers are attached.
 	crowded bool
 }

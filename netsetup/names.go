@@ -283,7 +283,7 @@ func (n *names) addresses(rec store.Record, networks []string) ([]netip.Addr, er
 		if networks != nil && (!slices.Contains(networks, i.Network) || !slices.Contains(rec.Names, i.Network)) {
 			continue
 		}
-		for _, p := range i.Addresses {
+		for _, p := range slices.Concat(i.Addresses, i.Learned) {
 			out = append(out, p.Addr())
 		}
 	}

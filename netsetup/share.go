@@ -223,6 +223,9 @@ func (d *draft) lacks(rec store.Record, i plan.Interface, a policy.Attachment) s
 			return fmt.Sprintf("its gateway is %s, not %s", i.Gateways[other], g)
 		}
 	}
+	if why := otherIPv6(i, asked.IPv6); why != "" {
+		return why
+	}
 	want := asked.DefaultRoute
 	if !want.Want {
 		return ""

@@ -3,19 +3,13 @@ package policy
 import (
 	"net/netip"
 	"slices"
-
-	"github.com/lanhook/lanhook/policy/request"
 )
-
-// WithoutIPv6 says whether the settings that were asked for turn IPv6 off on the interface.
-func (a Attachment) WithoutIPv6() bool {
-	return slices.ContainsFunc(a.Sysctls, func(s request.Sysctl) bool {
-		return s.Key == "net.ipv6.conf.IFNAME.disable_ipv6" && s.Value != "0"
-	})
-}
 
 // gateway says whether there may be a default route of a family.
 func (a Attachment) gateway(family func(netip.Addr) bool) bool {
+	if may, known := a.gatewayBy(family); known {
+		return may
+	}
 	return slices.ContainsFunc(a.Gateways, family) || slices.ContainsFunc(a.Network.Subnets, func(s Subnet) bool {
 		if a.Network.Routed() {
 			return family(s.Prefix.Addr())

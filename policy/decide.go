@@ -147,6 +147,9 @@ func attach(k asked, a request.Attachment, n *Network) (Attachment, error) {
 	if err = checkMTU(k, at); err != nil {
 		return at, err
 	}
+	if err = checkIPv6(k, a, &at); err != nil {
+		return at, err
+	}
 	if err = checkGateways(k, at); err != nil {
 		return at, err
 	}

@@ -261,6 +261,9 @@ func describe(all []Attachment, g Guest) string {
 		for _, s := range a.Sysctls {
 			fmt.Fprintf(&b, "  sysctl %s\n", s)
 		}
+		if a.IPv6 != IPv6Static {
+			fmt.Fprintf(&b, "  ipv6 %s\n", a.IPv6)
+		}
 		for _, addr := range a.DNAT {
 			fmt.Fprintf(&b, "  dnat %s\n", addr)
 		}

@@ -19,9 +19,6 @@ func laterIPAM() []later {
 func laterNetworkKeys() []later {
 	return []later{
 		{"reserve", "reserving addresses for names is"},
-		{"ipv6", "switching a family by a key is"},
-		{"slaac", "IPv6 autoconfiguration is"},
-		{"accept-ra", "IPv6 autoconfiguration is"},
 		{"remotes", "VXLAN networks are"},
 		{"vni", "VXLAN networks are"},
 		{"port", "VXLAN networks are"},

@@ -28,7 +28,7 @@ func linkSchema() []field[networkDraft] {
 		{
 			name: "parent-wait", typ: "string", def: "`\"5s\"`", drivers: onParent,
 			doc: "how long an attach waits for the parent to appear and be up, a time from `\"0s\"` to `\"15s\"`",
-			set: func(d *decoder, n *networkDraft, v value) { d.parentWait(&n.ParentWait, v) },
+			set: func(d *decoder, n *networkDraft, v value) { d.wait(&n.ParentWait, v, maxParentWait) },
 		},
 		{
 			name: "vlan", typ: "integer or list of two", drivers: []Driver{Macvlan, Bridge, IPVLAN, VLAN},

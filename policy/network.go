@@ -66,7 +66,7 @@ func (d *decoder) network(e *entry) *networkDraft {
 	n := &networkDraft{
 		named: e.at,
 		Network: &Network{
-			Name: e.name, MAC: MACStable, ParentWait: defaultParentWait, DefaultRoute: true, Firewall: true,
+			Name: e.name, MAC: MACStable, ParentWait: defaultParentWait, SLAACWait: defaultSLAACWait, DefaultRoute: true, Firewall: true,
 			GatewayMode: GatewayNAT, ICC: true, Isolate: true, SourceRouting: true,
 		},
 	}
@@ -87,6 +87,7 @@ func (d *decoder) network(e *entry) *networkDraft {
 	d.checkFirewall(n, name)
 	d.checkAddresses(n, name)
 	d.checkHostAccess(n, name)
+	d.checkIPv6(n, name)
 	n.Rates = d.rates(n.seen, name, n.MTU, n.rate, n.burst)
 	return n
 }

@@ -4,7 +4,8 @@ import "slices"
 
 // networkSchema is the table [network.NAME].
 func networkSchema() []field[networkDraft] {
-	return slices.Concat(linkSchema(), bridgeSchema(), interfaceSchema(), addressSchema(), hostAccessSchema(), firewallSchema(), nameSchema(), limitSchema(), tuningSchema())
+	return slices.Concat(linkSchema(), bridgeSchema(), interfaceSchema(), addressSchema(), ipv6Schema(), hostAccessSchema(), firewallSchema(), nameSchema(),
+		limitSchema(), tuningSchema())
 }
 
 // addressSchema are the keys about addresses and routes.

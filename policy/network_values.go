@@ -86,14 +86,15 @@ func (d *decoder) parent(p *Parent, v value) {
 	}
 }
 
-func (d *decoder) parentWait(out *time.Duration, v value) {
-	const hint = `write a time such as "5s", up to "15s"`
+// wait reads a time of most at most.
+func (d *decoder) wait(out *time.Duration, v value, most time.Duration) {
+	hint := fmt.Sprintf("write a time such as \"5s\", up to %q", most)
 	if !v.is(d, kindString, hint) {
 		return
 	}
 	w, err := time.ParseDuration(v.text)
-	if err != nil || w < 0 || w > maxParentWait {
-		d.fail(v.at, hint, "%s: %s is no time from 0s to 15s", v.name, quoted(v.text))
+	if err != nil || w < 0 || w > most {
+		d.fail(v.at, hint, "%s: %s is no time from 0s to %s", v.name, quoted(v.text), most)
 		return
 	}
 	*out = w

@@ -152,6 +152,10 @@ type Network struct {
 	Conflict Conflict
 	// Announce tells neighbours of addresses.
 	Announce bool
+	// IPv6 is the zero value for an attachment that was spelled out, see [Attachment.IPv6].
+	IPv6 IPv6
+	// SLAACWait is how long an attach waits for a router's address.
+	SLAACWait time.Duration
 	// DefaultRoute is false when the network never gives one.
 	DefaultRoute bool
 	// Metric is that of the default routes, 0 for the kernel's default.
@@ -296,6 +300,8 @@ type Rule struct {
 	Rates Rates
 	// Sysctl are globs of the keys that may be asked for, with IFNAME as written.
 	Sysctl []string
+	// SLAAC allows ipv6=slaac on networks that do not say so.
+	SLAAC bool
 	// MaxInterfaces is 0 for no limit but the built-in one.
 	MaxInterfaces int
 	NetNS         []string
@@ -371,6 +377,8 @@ type Attachment struct {
 	Routes []request.Route
 	// Sysctls are the network's, then the container's.
 	Sysctls []request.Sysctl
+	// IPv6 is the mode asked for, or the network's; never the zero value.
+	IPv6 IPv6
 	// Publish are the ports published to this interface, in the order of the request.
 	Publish []Publish
 	// DNAT are the host addresses that are this interface's as a whole, at most one of each family.

@@ -106,6 +106,7 @@ func furtherGrants() []field[ruleDraft] {
 			doc: "the keys of interface settings that may be asked for, with the word IFNAME for the interface's name",
 			set: func(d *decoder, r *ruleDraft, v value) { r.Sysctl = texts(v.list(d)) },
 		},
+		slaacGrant(),
 		{
 			name: "max-interfaces", typ: "integer", def: strconv.Itoa(request.MaxAttachments),
 			doc: "how many attachments one container may have, 1 to " + strconv.Itoa(request.MaxAttachments),

@@ -37,6 +37,8 @@ type NetworkView struct {
 	Subnets       []SubnetView `json:"subnets,omitempty"`
 	Conflict      string       `json:"conflict"`
 	Announce      bool         `json:"announce"`
+	IPv6          string       `json:"ipv6,omitempty"` // none for static
+	SLAACWait     string       `json:"slaac_wait,omitempty"`
 	Internal      bool         `json:"internal,omitempty"`
 	DefaultRoute  bool         `json:"default_route"`
 	Metric        int          `json:"metric,omitempty"`
@@ -113,6 +115,7 @@ type RuleView struct {
 	Rate          *WaysView     `json:"rate,omitempty"`
 	Burst         *WaysView     `json:"burst,omitempty"`
 	Sysctl        []string      `json:"sysctl,omitempty"`
+	SLAAC         bool          `json:"slaac,omitempty"`
 	MaxInterfaces int           `json:"max_interfaces"`
 	NetNS         []string      `json:"netns,omitempty"`
 	SpellOut      *SpellOutView `json:"spell_out,omitempty"`
@@ -161,6 +164,12 @@ func (n *Network) View() NetworkView {
 		HostAccess: n.HostAccess,
 	}
 	v.Rate, v.Burst = n.Rates.view()
+	if n.IPv6 != IPv6Static {
+		v.IPv6 = n.IPv6.String()
+	}
+	if n.IPv6 == IPv6SLAAC {
+		v.SLAACWait = n.SLAACWait.String()
+	}
 	if n.Firewall {
 		v.GatewayMode = n.GatewayMode.String()
 	}
@@ -217,7 +226,7 @@ func (p Parent) view() *ParentView {
 func (r *Rule) View() RuleView {
 	v := RuleView{
 		Name: r.Name, Match: MatchView(r.Match), Networks: r.Networks, IP: words(r.IP), IPAny: r.IPAny, MAC: r.MAC,
-		MACAny: r.MACAny, Publish: words(r.Publish), DNAT: words(r.DNAT), Sysctl: r.Sysctl, MaxInterfaces: r.most(),
+		MACAny: r.MACAny, Publish: words(r.Publish), DNAT: words(r.DNAT), Sysctl: r.Sysctl, SLAAC: r.SLAAC, MaxInterfaces: r.most(),
 		NetNS: r.NetNS,
 	}
 	v.Rate, v.Burst = r.Rates.view()

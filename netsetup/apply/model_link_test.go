@@ -40,6 +40,13 @@ func (m *model) applyLink(step plan.Step) (done bool, err error) {
 		return true, m.probeLinks(s)
 	case plan.AnnounceLinks:
 		return true, m.announceLinks(s)
+	case plan.AwaitAddresses:
+		for _, a := range s.Links {
+			if l := m.container[a.If]; l == nil || !l.up {
+				return true, fmt.Errorf("no link %s that is up", a.If)
+			}
+		}
+		return true, nil
 	case plan.DelRouteRule:
 		delete(m.routeRules, ruleText(plan.AddRouteRule(s)))
 		return true, nil

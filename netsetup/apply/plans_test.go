@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/lanhook/lanhook/netsetup/plan"
 	"github.com/lanhook/lanhook/policy"
@@ -226,6 +227,7 @@ func handmade(t *testing.T) plan.Plan {
 		plan.SetLink{From: own, Name: "eth0", Alias: "lanhook abcdefghij lan"},
 		plan.AddRoute{If: "eth0", Route: request.Route{Dst: netip.MustParsePrefix("0.0.0.0/0"), Via: netip.MustParseAddr("192.0.2.1"), Table: 300}},
 		plan.AddRouteRule{From: netip.MustParseAddr("192.0.2.7"), Table: 300, Priority: 1000},
+		plan.AwaitAddresses{Links: []plan.Await{{If: "eth0", Wait: time.Second}}},
 	}}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"golang.org/x/sys/unix"
 
@@ -26,6 +27,8 @@ type Kernel struct {
 	Warn func(error)
 	// ports are the container's links that steps made or looked up, by name.
 	ports map[string]port
+	// learned are the addresses that routers gave, by the link's name.
+	learned map[string][]netip.Prefix
 }
 
 // port is a link of the container. A new name does not change its index.
@@ -110,6 +113,8 @@ func (k *Kernel) link(ctx context.Context, step plan.Step) error {
 		return k.host.ensureHostLink(s)
 	case plan.AddHostRoute:
 		return k.host.addHostRoute(s)
+	case plan.AwaitAddresses:
+		return k.awaitAddresses(ctx, s)
 	default:
 		return k.undo(ctx, step)
 	}
@@ -151,6 +156,9 @@ func (k *Kernel) undo(ctx context.Context, step plan.Step) error {
 
 // Index is that of a link in the container which this Kernel made and named, 0 when it did not.
 func (k *Kernel) Index(name string) int { return k.ports[name].index }
+
+// Learned are the addresses that routers had given to a link when it was waited for, none before and where none came.
+func (k *Kernel) Learned(name string) []netip.Prefix { return k.learned[name] }
 
 // namespace is the container's, which only a step that undoes can do without.
 func (k *Kernel) namespace() (*Namespace, error) {

@@ -52,7 +52,7 @@ func Build(in Input) (Plan, error) {
 	}
 	p := Plan{Record: in.Record}
 	o := defaultRoutes(in)
-	all = withTables(in, all)
+	all = withRouters(in, withTables(in, all), o)
 	var links, settings, addresses, routes, elsewhere Steps
 	for _, l := range all {
 		links = append(links, l.add())
@@ -67,7 +67,7 @@ func Build(in Input) (Plan, error) {
 	}
 	p.Steps = slices.Concat(subs(in, all), hostLinks(in, all), bridges(all), uplinks(in.Facts, all), reserve(in, all), links, entries(in, all, o),
 		forwarding(in.Facts, all), settings, probes(in, all), addresses, routes, elsewhere, bySource(in, all), announcements(all),
-		hostRoutes(in, all))
+		hostRoutes(in, all), awaits(all))
 	return p, nil
 }
 
@@ -91,6 +91,8 @@ type link struct {
 	record    string
 	host      string
 	noIPv6    bool
+	// routers says that a default route may come from routers.
+	routers bool
 	// ruled are the families in which the link answers by itself, by a table and rules of its own.
 	ruled Families
 }
@@ -230,38 +232,15 @@ func (l link) has(is func(netip.Addr) bool) bool {
 
 // sysctls are the settings of a static interface (Documentation/networking/ip-sysctl.rst): no router changes it, its
 // addresses survive a parent that flaps, and it announces them when it comes up again. An interface with IPv4 addresses only
-// gets no IPv6 at all; one without any address is left to the container but for the router advertisements. What policy
-// or container ask for comes last and wins.
+// gets no IPv6 at all; one without any address is left to the container but for the router advertisements. That is the
+// mode static; the others are in [link.sysctls6]. What policy or container ask for comes last and wins.
 func (l link) sysctls() []request.Sysctl {
 	var values []request.Sysctl
-	set := func(key, value string) { values = append(values, request.Sysctl{Key: key, Value: value}) }
-	v4, v6 := l.has(netip.Addr.Is4), l.has(netip.Addr.Is6)
-	if v4 && l.Network.Announce {
-		set(arpNotify, "1")
+	if l.has(netip.Addr.Is4) && l.Network.Announce {
+		values = append(values, request.Sysctl{Key: arpNotify, Value: "1"})
 	}
 	values = append(values, l.severalSysctls()...)
-	switch {
-	case l.noIPv6 || l.mtu < minIPv6MTU: // then the kernel has no IPv6 settings for the link
-	case v4 && !v6:
-		set("net.ipv6.conf.IFNAME.disable_ipv6", "1")
-	default:
-		if v6 {
-			set("net.ipv6.conf.IFNAME.disable_ipv6", "0")
-			set("net.ipv6.conf.IFNAME.keep_addr_on_down", "1")
-			if l.Network.Announce {
-				set(ndiscNotify, "1")
-			}
-		}
-		set("net.ipv6.conf.IFNAME.accept_ra", "0")
-		set("net.ipv6.conf.IFNAME.autoconf", "0")
-		switch _, chosen := l.linkLocal(); {
-		case chosen:
-			set("net.ipv6.conf.IFNAME.addr_gen_mode", "1") // none but the one that it is given
-		case l.Network.SpoofCheck:
-			// The link-local address is made from the MAC address: the guard lets no other one pass.
-			set("net.ipv6.conf.IFNAME.addr_gen_mode", "0")
-		}
-	}
+	values = append(values, l.sysctls6()...)
 	for _, asked := range l.Sysctls {
 		values = slices.DeleteFunc(values, func(s request.Sysctl) bool { return s.Key == asked.Key })
 		values = append(values, asked)
@@ -284,6 +263,9 @@ func (l link) result(in Input, o owners) Interface {
 	}
 	if l.hasHostLink() {
 		r.Host = l.choice.Host
+	}
+	if l.IPv6 != policy.IPv6Static {
+		r.IPv6 = l.IPv6
 	}
 	for _, d := range l.defaults(o) {
 		if d.Via.IsValid() && !o.backup(l.index, d.Dst.Addr()) {

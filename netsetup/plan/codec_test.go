@@ -209,7 +209,7 @@ func set(t *testing.T, v reflect.Value, next *int) {
 	switch v.Kind() {
 	case reflect.Bool:
 		v.SetBool(true)
-	case reflect.Int:
+	case reflect.Int, reflect.Int64:
 		v.SetInt(int64(*next))
 	case reflect.Uint8: // an enumeration: 1 is one of each
 		v.SetUint(1)
@@ -268,6 +268,7 @@ func TestJournalIsWhole(t *testing.T) {
 		plan.AddHostRoute{},
 		plan.ReleaseHostLink{},
 		plan.DelHostRoute{},
+		plan.AwaitAddresses{},
 	} {
 		t.Run(reflect.TypeOf(zero).Name(), func(t *testing.T) {
 			v, n := reflect.New(reflect.TypeOf(zero)).Elem(), 0

@@ -52,6 +52,7 @@ const (
 	addHostRoute
 	releaseHostLink
 	delHostRoute
+	awaitAddresses
 )
 
 func kindOf(s Step) uint64 {
@@ -393,4 +394,6 @@ func (c *Codec) Interface(v *Interface) {
 	List(c, &v.Publish, (*Codec).publish)
 	List(c, &v.DNAT, (*Codec).translation)
 	List(c, &v.Host, (*Codec).Addr)
+	Enum(c, &v.IPv6, policy.IPv6Off)
+	List(c, &v.Learned, (*Codec).Prefix)
 }

@@ -28,6 +28,8 @@ func linkKindOf(s Step) uint64 {
 		return probeLinks
 	case AnnounceLinks:
 		return announceLinks
+	case AwaitAddresses:
+		return awaitAddresses
 	default:
 		return hostLinkKindOf(s)
 	}
@@ -60,6 +62,8 @@ func (c *Codec) linking(kind uint64, v *Step) {
 		visit[ProbeLinks](c, v)
 	case announceLinks:
 		visit[AnnounceLinks](c, v)
+	case awaitAddresses:
+		visit[AwaitAddresses](c, v)
 	default:
 		c.hostLink(kind, v)
 	}

@@ -206,4 +206,8 @@ type Interface struct {
 	DNAT    []Translation `json:"dnat,omitempty"`
 	// Host are the addresses at which it reaches the host by a link beside its own.
 	Host []netip.Addr `json:"host,omitempty"`
+	// IPv6 says that its IPv6 addresses come from routers, or that it has none at all; the zero value for what is usual.
+	IPv6 policy.IPv6 `json:"ipv6,omitempty"`
+	// Learned are the addresses that routers had given by the end of the attach.
+	Learned []netip.Prefix `json:"learned,omitempty"`
 }

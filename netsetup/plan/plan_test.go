@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lanhook/lanhook/netsetup/plan"
 	"github.com/lanhook/lanhook/policy"
@@ -60,6 +61,7 @@ func FuzzSteps(f *testing.F) {
 			plan.ReleaseHostLink{Name: "h"},
 			plan.DelHostRoute{Link: "h", To: netip.MustParseAddr("fd00::1")},
 		},
+		{plan.AwaitAddresses{Links: []plan.Await{{If: "eth0", Wait: 3 * time.Second}}}},
 	} {
 		data, err := steps.MarshalBinary()
 		if err != nil {

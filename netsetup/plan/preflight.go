@@ -35,6 +35,9 @@ func checkLink(in Input, i int, fail failFunc) error {
 	if m := l.mtu; m != 0 && l.has(netip.Addr.Is6) && m < minIPv6MTU {
 		return fail("", "an MTU of %d is below the %d that IPv6 needs", m, minIPv6MTU)
 	}
+	if err := checkSLAAC(in, l, fail); err != nil {
+		return err
+	}
 	switch a.Network.Driver {
 	case policy.Macvlan, policy.IPVLAN, policy.VLAN:
 		return checkParent(in, l, fail)

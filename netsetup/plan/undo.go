@@ -45,7 +45,7 @@ func Undo(steps Steps) Steps {
 			rules = append(rules, DelGuard{Table: s.Table})
 		case AddHostRoute:
 			rules = append(rules, DelHostRoute{Link: s.Link, To: s.To})
-		case SetSysctls, AddAddress, SetLink, SetRate, EnsureForwarding,
+		case SetSysctls, AddAddress, SetLink, SetRate, EnsureForwarding, AwaitAddresses,
 			DelLink, DelRoute, ReleaseBridge, DelRules, ReleaseRules, ReleasePorts, DelGuard,
 			ReleaseVLAN, ReturnLink, ReleaseUplink, DelRouteRule, ReleaseHostLink, DelHostRoute:
 		}
@@ -144,7 +144,7 @@ func Linked(steps Steps) int {
 		case EnsureBridge, AddVeth, AddRules, ReservePorts, EnsureVLAN, EnsureUplink, EnsureHostLink:
 			n = i + 1
 		case AddMacvlan, AddIPVLAN, SetSysctls, AddAddress, SetLink, AddRoute, SetRate, AddGuard, EnsureForwarding, AddVLAN, MoveLink, AddRouteRule, AddHostRoute,
-			ProbeLinks, AnnounceLinks, DelLink, DelRoute, ReleaseBridge, DelRules, ReleaseRules, ReleasePorts, DelGuard,
+			ProbeLinks, AnnounceLinks, AwaitAddresses, DelLink, DelRoute, ReleaseBridge, DelRules, ReleaseRules, ReleasePorts, DelGuard,
 			ReleaseVLAN, ReturnLink, ReleaseUplink, DelRouteRule, ReleaseHostLink, DelHostRoute:
 		}
 	}

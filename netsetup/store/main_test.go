@@ -182,6 +182,7 @@ func testLinks(id string, mac plan.MAC, addr netip.Addr) plan.Steps {
 		},
 		plan.EnsureUplink{Bridge: "lh-apps", Link: "ens256", VLANs: []policy.VLANRange{{From: 10, To: 10}, {From: 20, To: 29}}, DefaultVLAN: true},
 		plan.AddRouteRule{From: addr, Table: 70000, Priority: 1000},
+		plan.AwaitAddresses{Links: []plan.Await{{If: "eth0", Wait: 3 * time.Second}}},
 	}
 }
 

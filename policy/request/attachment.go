@@ -1,6 +1,7 @@
 package request
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -102,6 +103,12 @@ func (d *draft) set(p pair) *Error {
 		d.at.MTU = mtu
 		if !ok {
 			return &Error{Field: p.name, Value: p.value, Reason: "an MTU is a number of bytes from 68 to 65535"}
+		}
+	case "ipv6":
+		if d.at.IPv6 = p.value; !slices.Contains(ipv6Modes(), p.value) {
+			return &Error{
+				Field: p.name, Value: p.value, Reason: "there is no such mode", hint: cmp.Or(didYouMean(p.value, ipv6Modes()), "there are static, slaac and off"),
+			}
 		}
 	case "sysctl":
 		return d.addSysctl(p.value)

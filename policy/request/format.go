@@ -42,6 +42,7 @@ func (a Attachment) String() string {
 	if a.MTU != 0 {
 		add("mtu", strconv.Itoa(a.MTU))
 	}
+	add("ipv6", a.IPv6)
 	for _, addr := range a.DNAT {
 		add("dnat", addr.String())
 	}

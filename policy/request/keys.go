@@ -126,6 +126,10 @@ func Fields() []Field {
 		},
 		{Name: "mtu", Form: "68 to 65535", Meaning: "the MTU in bytes; at least 1280 with an IPv6 address"},
 		{
+			Name: "ipv6", Form: "`static`, `slaac` or `off`",
+			Meaning: "where IPv6 addresses come from: the network, routers, or nowhere; `off` may always be asked for",
+		},
+		{
 			Name: "dnat", Form: "`ADDRESS`", Repeat: true,
 			Meaning: "an address of the host of which everything goes to the container, at most one per family; the policy lists " +
 				"them",
@@ -174,6 +178,9 @@ func modes(driver string) []string {
 	}
 	return nil
 }
+
+// ipv6Modes are what an attachment may say of IPv6.
+func ipv6Modes() []string { return []string{"static", "slaac", "off"} }
 
 // flags are those of ipvlan.
 func flags() []string { return []string{"bridge", "private", "vepa"} }

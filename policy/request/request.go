@@ -84,6 +84,8 @@ type Attachment struct {
 	// MTU is in bytes, 0 when none is asked for.
 	MTU     int
 	Sysctls []Sysctl
+	// IPv6 is static, slaac or off, "" where nothing is asked for.
+	IPv6 string
 	// DNAT are host addresses of which everything is to go to the container.
 	DNAT []netip.Addr
 }

@@ -343,7 +343,7 @@ func TestEmpty(t *testing.T) {
 func TestTables(t *testing.T) {
 	values := map[string]string{
 		"name": "lan", "ip": "10.0.0.5/24", "mac": "02:42:c0:a8:01:e6", "gateway": "10.0.0.1", "default-route": "true",
-		"route": "10.1.0.0/16", "mtu": "1400", "dnat": "192.0.2.7", "sysctl": "net.ipv4.conf.IFNAME.forwarding=1",
+		"route": "10.1.0.0/16", "mtu": "1400", "ipv6": "slaac", "dnat": "192.0.2.7", "sysctl": "net.ipv4.conf.IFNAME.forwarding=1",
 		"driver": "macvlan", "mode": "vepa", "flag": "private", "parent": "ens192", "vlan": "50", "bridge": "br0",
 	}
 	for _, f := range request.Fields() {

@@ -35,6 +35,7 @@ mac       = true
 sysctl    = ["*"]
 publish   = true
 dnat      = true
+slaac     = true
 spell-out = { drivers = ["macvlan", "bridge", "ipvlan", "vlan"], parents = ["*"], vlans = ["1-4094"] }
 `
 
