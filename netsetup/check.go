@@ -144,6 +144,9 @@ func (s *Setup) check(ctx context.Context, rec store.Record) ([]Drift, error) {
 		if found, err = checkInterface(ns, rec, i); err != nil {
 			return nil, err
 		}
+		if found, err = s.repairable(rec, i, found); err != nil {
+			return nil, err
+		}
 		drift = append(drift, found...)
 	}
 	found, err := checkRouteRules(ns, rec)
@@ -170,6 +173,25 @@ func (s *Setup) checkJoined(ctx context.Context, rec store.Record) ([]Drift, err
 	return drift, nil
 }
 
+// linkGone is what a link that the container lacks is called.
+const linkGone = "the link is gone"
+
+// repairable marks a link that is gone and that [Setup.Repair] can make anew, since its parent is there again.
+func (s *Setup) repairable(rec store.Record, i plan.Interface, drift []Drift) ([]Drift, error) {
+	if len(drift) != 1 || drift[0].What != linkGone {
+		return drift, nil
+	}
+	for _, c := range plan.Children(rec.Steps) {
+		if c.IfName != i.Name {
+			continue
+		}
+		_, lost, err := s.lost(c)
+		drift[0].Repair = lost
+		return drift, err
+	}
+	return drift, nil
+}
+
 func checkInterface(ns *kernel.Namespace, rec store.Record, i plan.Interface) ([]Drift, error) {
 	var drift []Drift
 	add := func(format string, args ...any) {
@@ -180,7 +202,7 @@ func checkInterface(ns *kernel.Namespace, rec store.Record, i plan.Interface) ([
 		return nil, err
 	}
 	if !ok {
-		add("the link is gone")
+		add(linkGone)
 		return drift, nil
 	}
 	if link.MAC.String() != i.MAC.String() && !follows(rec.Steps, i) {

@@ -18,14 +18,13 @@ func (s *Setup) checkVLAN(v plan.EnsureVLAN) ([]Drift, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !ok {
-		return drift(false, "VLAN %s is gone", v.Name), nil
-	}
-	parent, ok, err := s.Host.Link(v.Parent)
+	parent, there, err := s.Host.Link(v.Parent)
 	switch {
 	case err != nil:
 		return nil, err
 	case !ok:
+		return drift(there && parent.Up, "VLAN %s is gone", v.Name), nil
+	case !there:
 		return drift(false, "link %s, on which VLAN %s is, is gone or has another name", v.Parent, v.Name), nil
 	case link.Kind != "vlan" || link.Tag != v.Tag || link.Parent != parent.Index:
 		return drift(false, "link %s is not VLAN %s of %s", v.Name, v.Tag, v.Parent), nil
@@ -35,7 +34,7 @@ func (s *Setup) checkVLAN(v plan.EnsureVLAN) ([]Drift, error) {
 	return nil, nil
 }
 
-// repairVLANs brings sub-interfaces of lanhook's up that are down while their parents are not.
+// repairVLANs makes sub-interfaces anew, and brings those of lanhook's up that are down, while their parents are up.
 func (s *Setup) repairVLANs(ctx context.Context, records []store.Record, r *Repaired) error {
 	var errs []error
 	k := s.Host.KernelByID(-1, nil)

@@ -17,7 +17,7 @@ import (
 type Repaired struct {
 	// Rules are of the firewall.
 	Rules []string `json:"rules"`
-	// Links are of bridges, VLANs and the host's links beside containers.
+	// Links are of bridges and VLANs, the host's links beside containers, and containers' links whose parent was made anew.
 	Links []string `json:"links"`
 	// Settings are of the host's settings.
 	Settings []string `json:"settings"`
@@ -30,9 +30,10 @@ func (r Repaired) None() bool { return len(r.Rules)+len(r.Links)+len(r.Settings)
 
 // Repair puts right what containers share on the host and what somebody else has changed, by the records alone: the rules
 // of the firewall, VLANs and bridges of lanhook's that are down, addresses that bridges have lost, their uplinks, VLANs of
-// ports, forwarding, and reserved ports. It tells the LANs again which addresses living containers have. It changes
-// nothing that is as it should be, and nothing inside of containers; what is gone altogether, such as a bridge, it cannot
-// bring back with its ports. Nobody attaches or detaches meanwhile. It goes on past failures and joins them.
+// ports, forwarding, and reserved ports. Links of containers that ended with their parents, and VLANs of lanhook's, are made
+// anew once these parents are there again. It tells the LANs again which addresses living containers have. It changes nothing
+// that is as it should be, and nothing else inside of containers; a bridge that is gone it cannot bring back with its ports.
+// Nobody attaches or detaches meanwhile. It goes on past failures and joins them.
 func (s *Setup) Repair(ctx context.Context) (Repaired, error) {
 	r := Repaired{Rules: []string{}, Links: []string{}, Settings: []string{}}
 	err := s.withoutOthers(ctx, func() error {
@@ -46,7 +47,7 @@ func (s *Setup) Repair(ctx context.Context) (Repaired, error) {
 		k := s.Host.KernelByID(-1, nil)
 		apply := func(step plan.Step) error { return k.Apply(ctx, step) }
 		return errors.Join(s.repairVLANs(ctx, records, &r), s.repairHostLinks(ctx, records, &r), s.repairBridges(ctx, records, &r),
-			s.repairMemberships(records, &r, apply), s.repairRules(records, &r),
+			s.repairMemberships(records, &r, apply), s.repairChildren(ctx, records, &r), s.repairRules(records, &r),
 			s.repairForwarding(ctx, records, &r), s.repairPorts(ctx, records, &r), s.announce(ctx, records, &r))
 	})
 	return r, err

@@ -71,6 +71,12 @@ func (n *Namespace) Link(name string) (State, bool, error) { return n.conn.whole
 // Link reads the host's link of a name with its addresses and routes; false when there is none.
 func (h *Host) Link(name string) (State, bool, error) { return h.conn.whole(name) }
 
+// LinkAt reads the link of an index in the container, without addresses and routes; false when there is none.
+func (n *Namespace) LinkAt(index int) (State, bool, error) { return n.conn.link(by{index: index}) }
+
+// LinkAt reads the host's link of an index, without addresses and routes; false when there is none.
+func (h *Host) LinkAt(index int) (State, bool, error) { return h.conn.link(by{index: index}) }
+
 func (c *conn) whole(name string) (State, bool, error) {
 	s, ok, err := c.link(by{name: name})
 	if err != nil || !ok {

@@ -57,13 +57,7 @@ func New(t testing.TB) *Net {
 	t.Helper()
 	Need(t, Veth, Bridge)
 	n := &Net{Host: newSpace(t, "host"), Neighbour: newSpace(t, "neighbour")}
-	n.Host.Do(t, func() { n.wire(t) })
-	n.Neighbour.Do(t, func() {
-		l := must(t, linkByName(PeerName))
-		check(t, "bring up "+PeerName, netlink.LinkSetUp(l))
-		AddAddress(t, PeerName, PeerPrefix4())
-		AddAddress(t, PeerName, PeerPrefix6())
-	})
+	n.lay(t)
 	n.Host.Do(t, func() { canaries(t) })
 	n.Host.Do(t, func() {
 		// A host of containers forwards IPv6, for which the kernel has one switch only, and lanhook does not turn it off again.
@@ -73,17 +67,51 @@ func New(t testing.TB) *Net {
 	})
 	// The kernel makes the local route of an IPv6 address when it finds the time (addrconf_dad_work), much later than the
 	// address on a machine that is busy, and a link-local address when it sees the link's carrier (linkwatch_event).
-	Eventually(t, "the foreign address and the links have their routes", func() bool {
+	n.settle(t, CanaryBridge, CanaryVeth, "lh-canary1", Parent)
+	Eventually(t, "the foreign address has its route", func() bool {
+		return strings.Contains(n.Host.Snapshot(t), "route "+canary6+"/128 ")
+	})
+	n.Host.Remember(t)
+	return n
+}
+
+// Cut takes the wire away with both its ends, as if the host's card were pulled out.
+func (n *Net) Cut(t testing.TB) {
+	t.Helper()
+	n.Host.Do(t, func() { check(t, "cut the wire", netlink.LinkDel(must(t, linkByName(Parent)))) })
+}
+
+// Lay lays the wire anew after [Net.Cut], with the names, MAC addresses and addresses that it had. The host is remembered with it.
+func (n *Net) Lay(t testing.TB) {
+	t.Helper()
+	n.lay(t)
+	n.settle(t, Parent)
+	n.Host.Remember(t)
+}
+
+func (n *Net) lay(t testing.TB) {
+	t.Helper()
+	n.Host.Do(t, func() { n.wire(t) })
+	n.Neighbour.Do(t, func() {
+		l := must(t, linkByName(PeerName))
+		check(t, "bring up "+PeerName, netlink.LinkSetUp(l))
+		AddAddress(t, PeerName, PeerPrefix4())
+		AddAddress(t, PeerName, PeerPrefix6())
+	})
+}
+
+// settle waits until links of the host have their link-local addresses, and the routes of these.
+func (n *Net) settle(t testing.TB, links ...string) {
+	t.Helper()
+	Eventually(t, "the links have their routes", func() bool {
 		before := n.Host.Snapshot(t)
-		for _, link := range []string{Parent, CanaryBridge, CanaryVeth, "lh-canary1"} {
+		for _, link := range links {
 			if !regexp.MustCompile(`(?m)^route fe80:\S+/128 via <nil> on ` + link + ` table 255 type 2 `).MatchString(before) {
 				return false
 			}
 		}
-		return strings.Contains(before, "route "+canary6+"/128 ")
+		return true
 	})
-	n.Host.Remember(t)
-	return n
 }
 
 // Namespace makes a namespace for a container, with a process in it. It ends with the test, or with [Space.End].

@@ -1,0 +1,120 @@
+package plan
+
+import (
+	"slices"
+
+	"github.com/lanhook/lanhook/policy/request"
+)
+
+// Child is a link of a container that hangs on one of the host, and ends with it.
+type Child struct {
+	// Own is the name under which the link is made, IfName the one that it has.
+	Own, IfName string
+	// Parent is the link that it hangs on, ParentIndex 0 where it was not known when the step was planned.
+	Parent      string
+	ParentIndex int
+	// Index is its own in the container.
+	Index int
+}
+
+// Children are the children that steps make.
+func Children(steps Steps) []Child {
+	var all []Child
+	add := func(c Child) {
+		if set, ok := linkOf(steps, c.Own); ok {
+			c.IfName = set.Name
+			all = append(all, c)
+		}
+	}
+	for _, step := range steps {
+		switch s := step.(type) {
+		case AddMacvlan:
+			add(Child{Own: s.Name, Parent: s.Parent, ParentIndex: s.ParentIndex, Index: s.Index})
+		case AddIPVLAN:
+			add(Child{Own: s.Name, Parent: s.Parent, ParentIndex: s.ParentIndex, Index: s.Index})
+		case AddVLAN:
+			add(Child{Own: s.Name, Parent: s.Parent, ParentIndex: s.ParentIndex, Index: s.Index})
+		default:
+		}
+	}
+	return all
+}
+
+// OnParent are steps in which a child hangs on a parent of another index, and has another index itself, 0 where that is not known
+// yet.
+func OnParent(steps Steps, own string, parent, index int) Steps {
+	list := slices.Clone(steps)
+	for i, step := range list {
+		switch s := step.(type) {
+		case AddMacvlan:
+			if s.Name == own {
+				s.ParentIndex, s.Index = parent, index
+				list[i] = s
+			}
+		case AddIPVLAN:
+			if s.Name == own {
+				s.ParentIndex, s.Index = parent, index
+				list[i] = s
+			}
+		case AddVLAN:
+			if s.Name == own {
+				s.ParentIndex, s.Index = parent, index
+				list[i] = s
+			}
+		default:
+		}
+	}
+	return list
+}
+
+// Remade are those of the steps that make a child and all that ended with it, in order. What lies on no link is still there,
+// and so are rules of routing; who waits for a router has waited once.
+func Remade(steps Steps, c Child) Steps {
+	return slices.DeleteFunc(slices.Clone(steps), func(step Step) bool {
+		switch s := step.(type) {
+		case AddMacvlan:
+			return s.Name != c.Own
+		case AddIPVLAN:
+			return s.Name != c.Own
+		case AddVLAN:
+			return s.Name != c.Own
+		case SetLink:
+			return s.From != c.Own
+		case SetRate:
+			return s.If != c.Own
+		default:
+			return !endsWith(step, c)
+		}
+	})
+}
+
+// endsWith says whether what a step has done ended with a child that has its name already, or is to get it.
+func endsWith(step Step, c Child) bool {
+	is := func(name string) bool { return name != "" && (name == c.Own || name == c.IfName) }
+	switch s := step.(type) {
+	case SetSysctls:
+		return is(s.If)
+	case AddAddress:
+		return is(s.If)
+	case AddRoute:
+		return is(s.If)
+	case AddGuard:
+		return is(s.If)
+	default:
+		return false
+	}
+}
+
+// RemadeBeside are the steps of another record of the namespace that end with a child too: its settings and routes on the child,
+// and routes that lie on whatever link reaches their gateway.
+func RemadeBeside(steps Steps, c Child) Steps {
+	return slices.DeleteFunc(slices.Clone(steps), func(step Step) bool {
+		return !endsWith(step, Child{IfName: c.IfName}) && !Loose(step)
+	})
+}
+
+// Loose says whether a step adds a route that lies on a link which the step does not name.
+func Loose(step Step) bool {
+	s, ok := step.(AddRoute)
+	return ok && s.If == "" && s.Route.Type == request.Unicast
+}

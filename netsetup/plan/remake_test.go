@@ -1,0 +1,80 @@
+package plan_test
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/policy"
+	"github.com/lanhook/lanhook/policy/request"
+)
+
+// TestRemade: of a plan for three children, each step belongs to the one that it is about, to all, or to none.
+func TestRemade(t *testing.T) {
+	route := func(dst string) request.Route { return request.Route{Dst: netip.MustParsePrefix(dst)} }
+	blackhole := route("10.9.0.0/16")
+	blackhole.Type = request.Blackhole
+	common := plan.Steps{
+		plan.EnsureVLAN{Name: "p0.5", Parent: "p0", Tag: policy.Tag{ID: 5, Protocol: policy.Dot1Q}},
+		plan.AddVeth{Name: "lhxd", Peer: "lhxd", Bridge: "br0"},
+		plan.AddRules{Record: "x"},
+		plan.SetLink{From: "lhxd", Name: "eth3"},
+		plan.AddRoute{Route: route("10.8.0.0/16")},
+		plan.AddRoute{Route: blackhole},
+		plan.AddRouteRule{From: netip.MustParseAddr("10.0.0.1"), Table: 300, Priority: 1},
+		plan.AwaitAddresses{Links: []plan.Await{{If: "eth0"}}},
+		plan.AddAddress{If: "eth3", Address: netip.MustParsePrefix("10.3.0.1/24")},
+	}
+	of := map[string]plan.Steps{}
+	steps := common
+	for own, add := range map[string]plan.Step{
+		"lhxa": plan.AddMacvlan{Name: "lhxa", Parent: "p0", ParentIndex: 7, Index: 2},
+		"lhxb": plan.AddIPVLAN{Name: "lhxb", Parent: "p0.5", Index: 3},
+		"lhxc": plan.AddVLAN{Name: "lhxc", Parent: "p1", ParentIndex: 9, Index: 4},
+	} {
+		name := "eth" + string('0'+own[3]-'a')
+		of[own] = plan.Steps{
+			add,
+			plan.SetRate{Side: plan.Container, If: own},
+			plan.SetSysctls{If: own},
+			plan.AddAddress{If: own, Address: netip.MustParsePrefix("10.0.0.1/24")},
+			plan.SetLink{From: own, Name: name},
+			plan.AddAddress{If: name, Address: netip.MustParsePrefix("10.0.0.2/24")},
+			plan.AddGuard{Table: own, If: name},
+			plan.AddRoute{If: name, Route: route("10.7.0.0/16")},
+		}
+		steps = append(steps, of[own]...)
+	}
+	children := plan.Children(steps)
+	if len(children) != 3 {
+		t.Fatalf("there are the children %+v", children)
+	}
+	for _, c := range children {
+		if diff := cmp.Diff(text(of[c.Own]), text(plan.Remade(steps, c))); diff != "" {
+			t.Errorf("%s (-want +got)\n%s", c.Own, diff)
+		}
+		moved := plan.OnParent(steps, c.Own, 70, 20)
+		for i, now := range plan.Children(moved) {
+			want := children[i]
+			if now.Own == c.Own {
+				want.ParentIndex, want.Index = 70, 20
+			}
+			if now != want {
+				t.Errorf("%s on another parent: %+v, want %+v", c.Own, now, want)
+			}
+		}
+		beside := plan.RemadeBeside(plan.Steps{
+			plan.SetSysctls{If: c.IfName},
+			plan.AddRoute{If: c.IfName, Route: route("10.6.0.0/16")},
+			plan.AddRoute{Route: route("10.8.0.0/16")},
+			plan.AddRoute{Route: blackhole},
+			plan.SetSysctls{If: "eth9"},
+			plan.AddRoute{If: "eth9", Route: route("10.6.0.0/16")},
+		}, c)
+		if len(beside) != 3 {
+			t.Errorf("beside %s: %s", c.Own, text(beside))
+		}
+	}
+}
