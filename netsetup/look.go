@@ -184,7 +184,7 @@ func ready(attachments []policy.Attachment, facts plan.Facts) bool {
 		if a.Network.Driver == policy.HostDevice {
 			continue // one that is not there may be in a container for days
 		}
-		if uplink, ok := facts.Uplink[a.IfName]; a.Network.Driver != policy.Bridge && (!ok || !uplink.Up) {
+		if uplink, ok := facts.Uplink[a.IfName]; a.Network.Driver != policy.Bridge && (!ok || !uplink.Up && a.Network.ParentUp) {
 			return false
 		}
 	}

@@ -26,8 +26,9 @@ func linkSchema() []field[networkDraft] {
 			set: func(d *decoder, n *networkDraft, v value) { d.parent(&n.Parent, v) },
 		},
 		{
-			name: "parent-wait", typ: "string", def: "`\"5s\"`", drivers: onParent,
-			doc: "how long an attach waits for the parent to appear and be up, a time from `\"0s\"` to `\"15s\"`",
+			name: "parent-wait", typ: "string", def: "`\"5s\"`, and a parent may be down", drivers: onParent,
+			doc: "how long an attach waits for the parent to appear and be up, a time from `\"0s\"` to `\"15s\"`; where it is said, a parent " +
+				"that is down then is refused, see [below](#parents)",
 			set: func(d *decoder, n *networkDraft, v value) { d.wait(&n.ParentWait, v, maxParentWait) },
 		},
 		{

@@ -87,6 +87,7 @@ func (d *decoder) checkParent(n *networkDraft, name string) {
 	if n.has("vlan-protocol") && !n.has("vlan") {
 		d.fail(n.place("vlan-protocol"), "add vlan = NUMBER, or take the key out", "%s: vlan-protocol is for vlan, which is missing", name)
 	}
+	n.ParentUp = n.Driver == VLAN || n.has("parent-wait")
 	n.VLAN = Tags(n.tags, n.protocol)
 }
 

@@ -125,8 +125,11 @@ type Network struct {
 	VLAN []Tag
 	// Device is the device that the driver host-device moves.
 	Device Device
-	// ParentWait is how long an attach waits for the parent to appear and be up.
+	// ParentWait is how long an attach waits for the parent to appear and, with ParentUp, be up.
 	ParentWait time.Duration
+	// ParentUp refuses a parent that is down. It is set where the policy says for how long to wait, and for the driver vlan, whose
+	// link cannot be brought up then (net/8021q/vlan_dev.c, vlan_dev_open).
+	ParentUp bool
 	// Bridge is the bridge's name, set for the driver bridge only.
 	Bridge string
 	// Uplink is the host's link that is a port of a bridge of lanhook's; no field of it is set for none. A name such as

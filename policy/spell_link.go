@@ -93,6 +93,7 @@ func (n *Network) spellChild(k asked, link *request.Link) error {
 		return k.deny("", "a frame has one or two VLAN tags, and %d are asked for", len(link.VLAN))
 	}
 	n.Parent.Name, n.ParentWait, n.VLAN = link.Parent, defaultParentWait, Tags(link.VLAN, 0)
+	n.ParentUp = n.Driver == VLAN
 	if n.Driver != Macvlan {
 		n.MAC = MACKeep
 	}

@@ -140,7 +140,11 @@ func (h *Host) finishVLAN(v, parent State) error {
 		return err
 	}
 	alias := nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(vlanAlias))
-	return vlanFailed(h.conn.change(unix.RTM_SETLINK, 0, upMessage(v.Index), alias), op, parent)
+	err := h.conn.change(unix.RTM_SETLINK, 0, upMessage(v.Index), alias)
+	if errors.Is(err, unix.ENETDOWN) && !parent.Up {
+		return nil // The kernel brings it up along with its parent (net/8021q/vlan.c, vlan_device_event).
+	}
+	return vlanFailed(err, op, parent)
 }
 
 // withoutIPv6 keeps the host from having an address on a link, before it is up: neither a link-local one, nor by a router's

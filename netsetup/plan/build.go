@@ -64,6 +64,9 @@ func Build(in Input) (Plan, error) {
 		if err := checkGatewayHere(l, failing(l.IfName)); err != nil {
 			p.Warnings = append(p.Warnings, err)
 		}
+		if err := checkDown(l, failing(l.IfName)); err != nil {
+			p.Warnings = append(p.Warnings, err)
+		}
 	}
 	p.Steps = slices.Concat(subs(in, all), hostLinks(in, all), bridges(all), uplinks(in.Facts, all), reserve(in, all), links, entries(in, all, o),
 		forwarding(in.Facts, all), settings, probes(in, all), addresses, routes, elsewhere, bySource(in, all), announcements(all),

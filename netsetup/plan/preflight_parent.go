@@ -27,7 +27,7 @@ func checkParent(in Input, l link, fail failFunc) error {
 		return fail("name the link in the policy on which it lies itself", "parent %s is an %s child itself", uplink.Name, uplink.Kind)
 	case uplink.Bridged != "":
 		return bridged("parent", uplink, fail)
-	case !uplink.Up:
+	case !uplink.Up && n.ParentUp:
 		return down("parent", uplink, fail)
 	case l.mtu > uplink.MTU:
 		return fail("lower mtu, or raise the parent's",
@@ -83,11 +83,18 @@ func likeVLAN(name string) (base string, like bool) {
 
 // down refuses a link that is down. Sub-interfaces of lanhook's are brought up with what is below them.
 func down(what string, l Link, fail failFunc) error {
-	name := l.Name
-	if l.isOurs() {
-		name = l.Subs[0].Parent
+	return fail(fmt.Sprintf("bring it up: ip link set %s up", l.lowest()), "%s %s is down", what, l.lowest())
+}
+
+// checkDown warns of a parent that is down, where that may be: the child is whole, and works as soon as the parent is up.
+func checkDown(l link, fail failFunc) error {
+	n := l.Network
+	if l.uplink.Up || !l.exists || n.Driver != policy.Macvlan && n.Driver != policy.IPVLAN {
+		return nil
 	}
-	return fail(fmt.Sprintf("bring it up: ip link set %s up", name), "%s %s is down", what, name)
+	name := l.uplink.lowest()
+	return fail("bring it up: ip link set "+name+" up; with parent-wait in the policy, containers are refused as long as it is down",
+		"parent %s is down: nobody is reached until it is up", name)
 }
 
 // bridged refuses a sub-interface that would take its VLAN from a bridge of lanhook's (net/core/dev.c,

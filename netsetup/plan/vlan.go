@@ -70,6 +70,14 @@ func (l Link) isOurs() bool {
 	return n > 0 && l.Subs[n-1].Name == l.Name
 }
 
+// lowest is the link to be brought up for this one to be: sub-interfaces of lanhook's come up with what is below them.
+func (l Link) lowest() string {
+	if l.isOurs() {
+		return l.Subs[0].Parent
+	}
+	return l.Name
+}
+
 // OwnTag is the VLAN that a network of the driver vlan gives a container itself, on the sub-interface of its other tags; the
 // zero Tag for other drivers.
 func OwnTag(n *policy.Network) policy.Tag {

@@ -120,6 +120,30 @@ func TestEnsureVLANRepairs(t *testing.T) {
 	run(t, k, plan.ReleaseVLAN(ensure))
 }
 
+// TestEnsureVLANParentDown: a sub-interface of a parent that is down is made, and the kernel brings it up along with its parent.
+func TestEnsureVLANParentDown(t *testing.T) {
+	nettest.Need(t, nettest.VLAN)
+	n := nettest.New(t)
+	h := openHost(t, n)
+	n.Host.Do(t, func() { onLink(t, "p0", netlink.LinkSetDown) })
+	inner := plan.EnsureVLAN{Name: "p0.60.7", Parent: "p0.60", Tag: dot1q(7)}
+	outer := plan.EnsureVLAN{Name: "p0.60", Parent: "p0", Tag: dot1q(60)}
+	for range 2 {
+		run(t, h.KernelByID(-1, nil), outer, inner)
+	}
+	if got := link(t, h, "p0.60.7"); got.Up || got.Alias != "lanhook" || got.Group != plan.Group {
+		t.Errorf("link is %+v", got)
+	}
+	n.Host.Do(t, func() { onLink(t, "p0", netlink.LinkSetUp) })
+	for _, name := range []string{"p0.60", "p0.60.7"} {
+		nettest.Eventually(t, name+" is up", func() bool { return link(t, h, name).Up })
+		if got := link(t, h, name); len(got.Addresses) != 0 {
+			t.Errorf("link is %+v", got)
+		}
+	}
+	run(t, h.KernelByID(-1, nil), plan.ReleaseVLAN(inner), plan.ReleaseVLAN(outer))
+}
+
 func TestEnsureVLANRefuses(t *testing.T) {
 	nettest.Need(t, nettest.VLAN, nettest.Macvlan)
 	for name, test := range map[string]struct {
@@ -153,11 +177,6 @@ func TestEnsureVLANRefuses(t *testing.T) {
 			},
 			ensure: plan.EnsureVLAN{Name: "p0.60", Parent: "p0", Tag: dot1q(60)},
 			want:   "use VLAN p0.60: it is down, and lanhook does not change a sub-interface that it has not made", is: syscall.ENETDOWN,
-		},
-		"parent is down": {
-			host:   func(t *testing.T) { onLink(t, "p0", netlink.LinkSetDown) },
-			ensure: plan.EnsureVLAN{Name: "p0.60", Parent: "p0", Tag: dot1q(60)},
-			want:   "bring VLAN p0.60 up: p0 is down", is: syscall.ENETDOWN,
 		},
 		"loopback": {
 			ensure: plan.EnsureVLAN{Name: "lo.60", Parent: "lo", Tag: dot1q(60)},

@@ -3,6 +3,7 @@
 package netsetup_test
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -62,6 +63,16 @@ func TestMacvlanParent(t *testing.T) {
 		w.Host.Remember(t)
 		w.box(t, "c").refused(t, "parent p0 is down", "network=lan")
 	})
+	t.Run("MV-22 down all the time that it is waited for", func(t *testing.T) {
+		w := newWorld(t, strings.Replace(lan, `"p0"`, "\"p0\"\nparent-wait = \"300ms\"", 1))
+		change(t, w.Host, nettest.Parent, netlink.LinkSetDown)
+		w.Host.Remember(t)
+		began := time.Now()
+		w.box(t, "c").refused(t, "parent p0 is down", "network=lan")
+		if took := time.Since(began); took < 300*time.Millisecond {
+			t.Errorf("it was waited for %s", took)
+		}
+	})
 	t.Run("MV-22 a bridge port", func(t *testing.T) {
 		w := newWorld(t, parents(`"lh-canary1"`))
 		w.box(t, "c").refused(t, "parent lh-canary1 is a port of a bridge", "network=lan")
@@ -104,4 +115,38 @@ func TestMacvlanParent(t *testing.T) {
 			t.Errorf("refused after %s, without waiting", took)
 		}
 	})
+}
+
+// TestParentDown: a container starts on a parent that is down, with a warning, and reaches its LAN once somebody brings it up.
+// It may end at any time.
+func TestParentDown(t *testing.T) {
+	w := newWorld(t, lan)
+	change(t, w.Host, nettest.Parent, netlink.LinkSetDown)
+	w.Host.Remember(t)
+	for name, up := range map[string]bool{"MV-22 down until the end": false, "MV-22 brought up": true} {
+		t.Run(name, func(t *testing.T) {
+			c := w.box(t, "c")
+			began := time.Now()
+			r := c.attach(t, "network=lan,ip=10.77.0.9,ip=fd77::9")
+			if took := time.Since(began); took > 2*time.Second {
+				t.Errorf("it took %s", took)
+			}
+			if said := fmt.Sprint(r.Warnings); said != "eth0: parent p0 is down: nobody is reached until it is up" {
+				t.Errorf("warnings: %v", r.Warnings)
+			}
+			before := c.view(t)
+			w.well(t) // it announces on a parent that is down, too
+			if up {
+				change(t, w.Host, nettest.Parent, netlink.LinkSetUp)
+				c.reachesNeighbour(t)
+				w.well(t)
+			}
+			c.has(t, before...)
+			c.detach(t)
+			// Only once its child is gone: of a link that is down the kernel does not look any more whether it needs to be
+			// promiscuous (net/core/dev.c, __dev_set_rx_mode).
+			change(t, w.Host, nettest.Parent, netlink.LinkSetDown)
+			w.empty(t)
+		})
+	}
 }

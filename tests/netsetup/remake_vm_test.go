@@ -3,6 +3,7 @@
 package netsetup_test
 
 import (
+	"strings"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -64,4 +65,28 @@ func TestRemakeIPVLAN(t *testing.T) {
 	one.Ping(t, nettest.PeerPrefix4().Addr())
 	two.Ping(t, nettest.PeerPrefix6().Addr())
 	w.done(t, one, two)
+}
+
+// TestParentDownVLAN: the sub-interface of a parent that is down is made with its first container, and comes up along with it.
+func TestParentDownVLAN(t *testing.T) {
+	for _, driver := range []string{"macvlan", "ipvlan"} {
+		t.Run(driver, func(t *testing.T) {
+			tagged := strings.Replace(vlanOf("tagged", driver, `"p0"`, 50, "vlan = 60"), `parent-wait = "0s"`, "", 1)
+			w := newVLAN(t, tagged+vlanOf("own", "vlan", `"p0"`, 51, "vlan = 61"))
+			w.inVLAN(t, 60)
+			change(t, w.Host, nettest.Parent, netlink.LinkSetDown)
+			w.Host.Remember(t)
+			c := w.box(t, "c")
+			if r := c.attach(t, "network=tagged"); r.Warnings == nil {
+				t.Error("there is no warning")
+			}
+			w.box(t, "o").refused(t, "parent p0 is down", "network=own")
+			change(t, w.Host, nettest.Parent, netlink.LinkSetUp)
+			c.reachesIn(t)
+			w.subInterface(t, "p0.60")
+			c.detach(t)
+			change(t, w.Host, nettest.Parent, netlink.LinkSetDown) // last, as in TestParentDown
+			w.empty(t)
+		})
+	}
 }
