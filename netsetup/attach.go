@@ -223,7 +223,11 @@ func (s *Setup) clearDead(ctx context.Context, rec store.Record, reason error) e
 	if err != nil {
 		return errors.Join(reason, err)
 	}
-	switch v, err := l.look(s, rec, g); {
+	v, err := l.look(s, rec, g)
+	if err == nil && v == living {
+		reason, v, err = s.awaitEnd(ctx, rec, reason)
+	}
+	switch {
 	case err != nil:
 		return errors.Join(reason, err)
 	case v == living:
