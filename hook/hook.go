@@ -297,10 +297,7 @@ func container(state oci.State, req request.Request) (netsetup.Container, error)
 		return netsetup.Container{}, err
 	}
 	engine, namespace := oci.Origin(state.Bundle)
-	name := req.Name
-	if name == "" {
-		name = oci.Name(state.Annotations, state.ID)
-	}
+	name, named := oci.Workload(req.Name, state.Annotations, state.ID, engine)
 	return netsetup.Container{
 		ID:       state.ID,
 		Workload: name,
@@ -316,6 +313,8 @@ func container(state oci.State, req request.Request) (netsetup.Container, error)
 			Namespace:   namespace,
 			Bundle:      state.Bundle,
 			CGroup:      cgroupOf(state.PID),
+			Name:        name,
+			Named:       named,
 		},
 	}, nil
 }

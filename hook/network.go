@@ -51,6 +51,8 @@ type networkView struct {
 	Subnets []subnetView `json:"subnets"`
 	// Host is the host's own link beside the containers, nil without host-access.
 	Host *hostLinkView `json:"host,omitempty"`
+	// Reserved are the addresses that networks on its layer 2 keep for workloads.
+	Reserved []reservedView `json:"reserved,omitempty"`
 	// Users are the leases of the network's layer 2, of other networks on the same parent too.
 	Users []userView `json:"users"`
 }
@@ -81,6 +83,11 @@ type subnetView struct {
 	Subnet  netip.Prefix `json:"subnet"`
 	Gateway string       `json:"gateway,omitempty"`
 	ipam.Usage
+}
+
+type reservedView struct {
+	Address netip.Addr `json:"address"`
+	Name    string     `json:"name"`
 }
 
 type userView struct {
@@ -162,6 +169,9 @@ func (a *app) networkInspect(ctx context.Context, name string) error {
 	if h := v.Host; h != nil {
 		p("host", "%s at %s (present: %t)", h.Link, cmp.Or(strings.ReplaceAll(join(h.Addresses), ",", " "), "an address that the first container picks"), h.Present)
 	}
+	for _, r := range v.Reserved {
+		p("reserved", "%s for %s", r.Address, r.Name)
+	}
 	for _, u := range v.Users {
 		p("in use", "%s by %s of %s", u.Address, u.Interface, short(u.Container))
 	}
@@ -202,6 +212,11 @@ func viewNetwork(ctx context.Context, s *netsetup.Setup, n *policy.Network) (net
 		}
 		return nil
 	})
+	for addr, name := range s.Policy.Reservations(n, uplink.Wire, nil) {
+		held = append(held, addr) // nobody else gets it, whether it is in use or not
+		v.Reserved = append(v.Reserved, reservedView{addr, name})
+	}
+	slices.SortFunc(v.Reserved, func(x, y reservedView) int { return x.Address.Compare(y.Address) })
 	for _, sub := range n.Subnets {
 		view := subnetView{Subnet: sub.Prefix, Usage: sub.Pool().Usage(held)}
 		if sub.Gateway.IsValid() {

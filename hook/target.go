@@ -180,9 +180,11 @@ func (f asked) request(c *netsetup.Container, annotations map[string]string) err
 	}
 	c.Request = req
 	c.Subject.ID, c.Subject.Annotations = c.ID, annotations
+	name, named := oci.Workload(req.Name, annotations, c.ID, c.Subject.Engine)
 	if c.Workload == "" || req.Name != "" {
-		c.Workload = cmp.Or(req.Name, oci.Name(annotations, c.ID))
+		c.Workload = name
 	}
+	c.Subject.Name, c.Subject.Named = c.Workload, named && c.Workload == name
 	return nil
 }
 

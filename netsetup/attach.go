@@ -71,7 +71,8 @@ func (s *Setup) attach(ctx context.Context, d *draft) (Result, error) {
 	}
 	return Result{
 		Ref: d.rec.Ref(), Already: d.already, Interfaces: slices.Concat(d.shared, d.rec.Interfaces), Joined: d.rec.Joined,
-		Unnamed: errors.Join(d.remains, others), Warnings: errors.Join(slices.Concat(d.doubts, d.taken, []error{d.silent})...),
+		Unnamed:  errors.Join(d.remains, others),
+		Warnings: errors.Join(slices.Concat(d.withheld, d.doubts, d.taken, []error{d.silent})...),
 	}, nil
 }
 

@@ -139,7 +139,7 @@ func (d *draft) pick(tx *store.Tx, l lan, a policy.Attachment, sub policy.Subnet
 	for _, g := range a.Gateways {
 		pool.Exclude = append(pool.Exclude, ipam.Range{From: g, To: g})
 	}
-	p := picking{draft: d, tx: tx, scope: l.scope, foreign: movesOn(a)}
+	p := picking{draft: d, tx: tx, lan: l, foreign: movesOn(a)}
 	start := ipam.Place(d.HostID, a.Network.Name, d.container.Workload, a.IfName)
 	if d.rivals {
 		// Whoever asked for the same one at the same time would go on to the next with it.
@@ -162,8 +162,8 @@ func (d *draft) pick(tx *store.Tx, l lan, a policy.Attachment, sub policy.Subnet
 // picking is one search for a free address.
 type picking struct {
 	*draft
-	tx    *store.Tx
-	scope string
+	tx  *store.Tx
+	lan lan
 	// foreign says that what others on the LAN have counts.
 	foreign bool
 	// scarce says that no other address is free but those that may be tried again; older is true when one was met.
@@ -176,7 +176,11 @@ type picking struct {
 
 // used says by whom an address is in use.
 func (p *picking) used(addr netip.Addr) (holder string, taken bool) {
-	lease, taken, err := p.tx.Holder(p.scope, addr)
+	// An address that is kept back counts as one that is taken, so that other workloads keep their places.
+	if name, kept := p.lan.kept[addr]; kept {
+		return name + " (reserved)", true
+	}
+	lease, taken, err := p.tx.Holder(p.lan.scope, addr)
 	taken = taken && lease.Ref() != p.rec.Ref() // it keeps what it has when it chooses again
 	if err == nil && taken && !p.begun {
 		err = p.namesake(p.tx, lease)
@@ -184,7 +188,7 @@ func (p *picking) used(addr netip.Addr) (holder string, taken bool) {
 	p.begun = true
 	if err == nil && !taken && p.foreign {
 		var f store.Foreign
-		if f, taken, err = p.tx.Foreign(p.scope, addr); taken {
+		if f, taken, err = p.tx.Foreign(p.lan.scope, addr); taken {
 			taken = p.counts(f)
 			lease.Container = fmt.Sprintf("%s of the LAN", f.MAC)
 		}

@@ -59,6 +59,8 @@ type draft struct {
 	doubts, taken []error
 	// silent says that routers gave no address in time.
 	silent error
+	// withheld is why it does not have what is reserved for its name.
+	withheld []error
 	// crowded is true when many containers are attached.
 	crowded bool
 }
@@ -131,6 +133,7 @@ func (d *draft) plan(tx *store.Tx) error {
 	if in.Others, err = d.others(); err != nil {
 		return err
 	}
+	d.withheld = nil
 	for _, a := range d.own {
 		var choice plan.Choice
 		if choice, err = d.choose(tx, a); err != nil {
@@ -207,6 +210,7 @@ func (d *draft) choose(tx *store.Tx, a policy.Attachment) (plan.Choice, error) {
 	l := lan{
 		scope:    a.Network.Scope(wire),
 		reserved: d.Policy.Reserved(a.Network, wire, d.facts.Wires),
+		kept:     d.Policy.Reservations(a.Network, wire, d.facts.Wires),
 	}
 	for _, own := range uplink.Addresses {
 		l.own = append(l.own, ipam.Range{From: own, To: own})
@@ -221,15 +225,15 @@ func (d *draft) choose(tx *store.Tx, a policy.Attachment) (plan.Choice, error) {
 			return plan.Choice{}, err
 		}
 	}
-	if a.Network.IPAM == policy.IPAMLocal {
-		for _, sub := range a.Network.Subnets {
-			if asked(a.IPs, sub.Prefix) || sub.Prefix.Addr().Is6() && a.WithoutIPv6() {
-				continue
-			}
-			var addr netip.Addr
-			if addr, err = d.pick(tx, l, a, sub); err != nil {
-				return plan.Choice{}, err
-			}
+	for _, sub := range a.Network.Subnets {
+		if asked(a.IPs, sub.Prefix) || sub.Prefix.Addr().Is6() && a.WithoutIPv6() {
+			continue
+		}
+		var addr netip.Addr
+		if addr, err = d.addressIn(tx, l, a, sub); err != nil {
+			return plan.Choice{}, err
+		}
+		if addr.IsValid() {
 			choice.Addresses = append(choice.Addresses, netip.PrefixFrom(addr, sub.Prefix.Bits()))
 		}
 	}
@@ -248,6 +252,8 @@ type lan struct {
 	own, reserved []ipam.Range
 	// host are those of own that the host has on links beside containers.
 	host []hostAddress
+	// kept are addresses that networks there reserve for workloads, by the names of these.
+	kept map[netip.Addr]string
 }
 
 // takeAsked takes an address that the container chose.
@@ -258,6 +264,9 @@ func (d *draft) takeAsked(tx *store.Tx, l lan, a policy.Attachment, addr netip.A
 	// A gateway that the policy lets it have is its own: then the container is the router.
 	if contains(l.reserved, addr) && !a.Network.IsGateway(addr) {
 		return fmt.Errorf("%s: address %s is a gateway or kept back by a network of the policy on the same LAN", a.IfName, addr)
+	}
+	if name, kept := l.kept[addr]; kept && !isReserved(a, addr) {
+		return fmt.Errorf("%s: address %s is reserved for %q by a network of the policy on the same LAN", a.IfName, addr, name)
 	}
 	return d.take(tx, store.Lease{Scope: l.scope, Addr: addr, IfName: a.IfName})
 }

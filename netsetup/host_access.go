@@ -117,7 +117,7 @@ func (d *draft) hostAddress(tx *store.Tx, l lan, a policy.Attachment, sub policy
 		return netip.Addr{}, nil
 	}
 	pool.Exclude = slices.Concat(pool.Exclude, l.own, l.reserved)
-	p := picking{draft: d, tx: tx, scope: l.scope, foreign: movesOn(a), begun: true}
+	p := picking{draft: d, tx: tx, lan: l, foreign: movesOn(a), begun: true}
 	addr, err := ipam.Pick(pool, ipam.Place(d.HostID, a.Network.Name, "host-access", ""), func(addr netip.Addr) (string, bool) {
 		if slices.ContainsFunc(d.rec.Leases, func(own store.Lease) bool { return own.Scope == l.scope && own.Addr == addr }) {
 			return d.rec.Container, true

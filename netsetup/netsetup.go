@@ -65,7 +65,8 @@ type Result struct {
 	// Unnamed is why other containers could not be told its name, or the end of a dead one whose record was in the way,
 	// nil as a rule. The attach is good without.
 	Unnamed error
-	// Warnings are about what the container does not have, or shares with others on the LAN, though it is attached; nil as a
+	// Warnings are what the container's owner should know though it is attached: what it does not have, as what is reserved for its
+	// name and somebody else has, and addresses that others on the LAN have and that the policy lets it use all the same; nil as a
 	// rule.
 	Warnings error
 }

@@ -16,6 +16,7 @@ func (d *decoder) across(doc *document) {
 	d.links(doc)
 	d.hostLinks(doc)
 	d.wholeAddresses(doc)
+	d.reservations(doc)
 	d.ruleNames(doc)
 	names := slices.Sorted(maps.Keys(doc.networks))
 	for i := range doc.rules {
@@ -198,6 +199,7 @@ func (doc *document) warnings(p *Policy) []finding {
 			}
 		}
 	}
+	doc.oddNames(warn)
 	for _, n := range doc.order {
 		n.oddVLANs(warn)
 		if !slices.ContainsFunc(p.Rules, func(r Rule) bool { return globAny(r.Networks, n.Name) }) {

@@ -43,6 +43,9 @@ func (p *Policy) Decide(req request.Request, s Subject) ([]Attachment, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err = reserve(k, s, &at); err != nil {
+			return nil, err
+		}
 		out = append(out, at)
 	}
 	if err := together(rule, req.Attachments, out); err != nil {
@@ -194,9 +197,6 @@ func (n *Network) subnet(a netip.Addr) *Subnet {
 func checkIPs(k asked, a request.Attachment, n *Network) ([]netip.Prefix, error) {
 	if len(a.IPs) > 0 && n.IPAM == IPAMNone {
 		return nil, k.deny("take ip out", "%s gives no addresses", n.title())
-	}
-	if len(a.IPs) == 0 && n.IPAM == IPAMStatic {
-		return nil, k.deny("add ip=ADDRESS", "%s gives only addresses that are asked for, and none is", n.title())
 	}
 	var out []netip.Prefix
 	for _, ip := range a.IPs {

@@ -9,6 +9,18 @@ import (
 	"github.com/lanhook/lanhook/policy/request"
 )
 
+// DeniedError is a refusal by the policy.
+type DeniedError struct {
+	// Rule is the rule that matched, "" when none did.
+	Rule string
+	// What is the annotation or thing that was asked for.
+	What string
+	// Why is the reason, in words.
+	Why string
+	// Advice says what would help, "" for nothing. It is what Hint returns.
+	Advice string
+}
+
 // Error is `io.lanhook.network=lan: rule "web" does not allow network lan`, on one line.
 func (e *DeniedError) Error() string { return e.What + ": " + e.Why }
 

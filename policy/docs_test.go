@@ -95,7 +95,6 @@ func laterTable() string {
 		{"`driver`", laterDrivers()},
 		{"`ipam`", laterIPAM()},
 		{"`[network.NAME]`", laterNetworkKeys()},
-		{"`[[network.NAME.subnet]]`", laterSubnetKeys()},
 	} {
 		var names []string
 		for _, l := range row.laters {

@@ -168,8 +168,9 @@ func TestGoldenGood(t *testing.T) {
 
 // question is what a container asks for, and what is known of it.
 type question struct {
-	ID, Engine, Namespace, Bundle, CGroup string
-	Annotations                           map[string]string
+	ID, Engine, Namespace, Bundle, CGroup, Name string
+	Named                                       bool
+	Annotations                                 map[string]string
 }
 
 // answer is what both decisions say, the second of what the first allowed.
@@ -181,6 +182,7 @@ func answer(t *testing.T, p *Policy, q question) ([]Attachment, Guest, error) {
 	}
 	s := Subject{
 		ID: q.ID, Annotations: q.Annotations, Engine: q.Engine, Namespace: q.Namespace, Bundle: q.Bundle, CGroup: q.CGroup,
+		Name: q.Name, Named: q.Named,
 	}
 	attachments, err := p.Decide(req, s)
 	if err != nil {
@@ -242,6 +244,12 @@ func describe(all []Attachment, g Guest) string {
 		fmt.Fprintf(&b, "%s: %s by rule %s\n", a.IfName, name, a.Rule)
 		for _, ip := range a.IPs {
 			fmt.Fprintf(&b, "  ip %s\n", ip)
+		}
+		for _, ip := range a.Reserved {
+			fmt.Fprintf(&b, "  reserved %s\n", ip)
+		}
+		if a.Withheld {
+			b.WriteString("  what is reserved is withheld\n")
 		}
 		if a.MAC != nil {
 			fmt.Fprintf(&b, "  mac %s\n", a.MAC)

@@ -18,18 +18,10 @@ func laterIPAM() []later {
 
 func laterNetworkKeys() []later {
 	return []later{
-		{"reserve", "reserving addresses for names is"},
 		{"remotes", "VXLAN networks are"},
 		{"vni", "VXLAN networks are"},
 		{"port", "VXLAN networks are"},
 		{"group", "VXLAN networks are"},
 		{"dhcp", "addresses by DHCP are"},
-	}
-}
-
-func laterSubnetKeys() []later {
-	return []later{
-		{"reserve", "reserving addresses for names is"},
-		{"names", "reserving addresses for names is"},
 	}
 }

@@ -35,6 +35,8 @@ type networkDraft struct {
 	named   mark
 	seen    map[string]mark
 	subnets []subnetDraft
+	// reserves is reserve as written.
+	reserves []reserveDraft
 	// masquerade and snat are what the network says for those of its subnets that say nothing.
 	masquerade  choice
 	snat        []netip.Addr

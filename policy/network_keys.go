@@ -21,6 +21,12 @@ func addressSchema() []field[networkDraft] {
 			set: func(d *decoder, n *networkDraft, v value) { n.subnets = d.subnets(n, v) },
 		},
 		{
+			name: "reserve", typ: "table",
+			doc: "addresses kept for workloads by their names, one or a list of them with one of each subnet: " +
+				"`printer = \"192.168.1.9\"`. Nobody else gets them, see [below](#reserved-addresses)",
+			set: func(d *decoder, n *networkDraft, v value) { d.reserve(n, v) },
+		},
+		{
 			name: "conflict", typ: "string", def: "`next` on a LAN; on a bridge without an uplink, and for ipvlan in l3 and l3s, `off`",
 			doc: "what becomes of an address that somebody else on the LAN has, which is asked for by ARP and neighbour discovery: " +
 				"`next` takes another, `fail` refuses the container, `warn` uses it all the same, `off` does not ask. `rfc` is `next` " +

@@ -146,10 +146,12 @@ type Network struct {
 	// SourceRouting answers by the interface that was asked, where a container has several.
 	SourceRouting bool
 	// MTU is in bytes; 0 means the parent's, or for a bridge that of the host's default route.
-	MTU      int
-	MAC      MACPolicy
-	IPAM     IPAM
-	Subnets  []Subnet
+	MTU     int
+	MAC     MACPolicy
+	IPAM    IPAM
+	Subnets []Subnet
+	// Reserve are addresses that workloads have by their names, in the order of these.
+	Reserve  []Reservation
 	Internal bool
 	// Conflict is what becomes of addresses that others have.
 	Conflict Conflict
@@ -295,6 +297,9 @@ type Rule struct {
 	// MAC are globs such as "02:42:*"; MACAny means any.
 	MAC    []string
 	MACAny bool
+	// Names are globs of the names of workloads that may have what networks reserve for them, nil for the names that engines
+	// give themselves.
+	Names []string
 	// Publish are the port ranges that may be published.
 	Publish []PortRange
 	// DNAT are the host addresses that may be asked for as a whole.
@@ -327,14 +332,6 @@ type PortRange struct {
 	Protocol request.Protocol
 }
 
-// SpellOut is what a rule allows in attachments that are spelled out.
-type SpellOut struct {
-	Drivers []string
-	Parents []string
-	VLANs   []VLANRange
-	Modes   []string
-}
-
 // VLANRange is a range of VLAN ids, both ends included.
 type VLANRange struct{ From, To int }
 
@@ -357,6 +354,9 @@ type Subject struct {
 	Bundle    string
 	// CGroup is the container's cgroup path, "" when unknown.
 	CGroup string
+	// Name is the workload's name, and Named says that the engine itself gave it, over what its user may have written.
+	Name  string
+	Named bool
 }
 
 // Attachment is one interface that the policy allows, with all that the container asked for merged in. Only
@@ -369,6 +369,10 @@ type Attachment struct {
 	Rule string
 	// IPs are the addresses asked for, each in a subnet of the network; the rest is picked.
 	IPs []netip.Prefix
+	// Reserved are the addresses that the network keeps for the workload's name, which it has where it asks for none.
+	Reserved []netip.Prefix
+	// Withheld says that the network keeps addresses for that name, and that the rule does not let the container have it.
+	Withheld bool
 	// MAC is nil when none was asked for.
 	MAC net.HardwareAddr
 	// MTU is the one asked for, 0 for the network's.
@@ -388,16 +392,4 @@ type Attachment struct {
 	DNAT []netip.Addr
 	// Rates are those of network and rule together.
 	Rates Rates
-}
-
-// DeniedError is a refusal by the policy.
-type DeniedError struct {
-	// Rule is the rule that matched, "" when none did.
-	Rule string
-	// What is the annotation or thing that was asked for.
-	What string
-	// Why is the reason, in words.
-	Why string
-	// Advice says what would help, "" for nothing. It is what Hint returns.
-	Advice string
 }

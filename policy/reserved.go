@@ -28,15 +28,24 @@ func (n *Network) Scope(wire string) string {
 // sends on (see [Policy.Elsewhere]), the policy alone does not tell.
 func (p *Policy) Reserved(n *Network, wire string, others map[string]string) []ipam.Range {
 	var reserved []ipam.Range
-	for _, o := range p.Networks {
-		if !o.carries(n, wire) && (others[o.Name] == "" || o.Driver == Bridge || n.Driver == Bridge || others[o.Name] != wire) {
-			continue
-		}
+	for _, o := range p.beside(n, wire, others) {
 		for _, s := range o.Subnets {
 			reserved = slices.Concat(reserved, s.Pool().Exclude)
 		}
 	}
 	return reserved
+}
+
+// beside are the networks on n's layer 2, with n, see [Policy.Reserved].
+func (p *Policy) beside(n *Network, wire string, others map[string]string) []*Network {
+	var all []*Network
+	for _, o := range p.Networks {
+		same := others[o.Name] != "" && o.Driver != Bridge && n.Driver != Bridge && others[o.Name] == wire
+		if same || o.carries(n, wire) {
+			all = append(all, o)
+		}
+	}
+	return all
 }
 
 // carries says whether the network is on the layer 2 of n, which is on the wire.

@@ -21,6 +21,7 @@ type ruleDraft struct {
 	at          mark
 	seen        map[string]mark
 	networks    []value
+	names       []value
 	named       bool
 	rate, burst twoWay
 }
@@ -67,6 +68,11 @@ func addressGrants() []field[ruleDraft] {
 					r.MAC = d.macGlobs(v)
 				}
 			},
+		},
+		{
+			name: "names", typ: "list of globs", def: "those that the engine itself gave",
+			doc: "the names of workloads under which the network's `reserve` is theirs, also where a container gives itself the name",
+			set: func(d *decoder, r *ruleDraft, v value) { d.ruleNamesFor(r, v) },
 		},
 	}
 }

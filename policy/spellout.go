@@ -7,6 +7,14 @@ import (
 	"github.com/lanhook/lanhook/policy/request"
 )
 
+// SpellOut is what a rule allows in attachments that are spelled out.
+type SpellOut struct {
+	Drivers []string
+	Parents []string
+	VLANs   []VLANRange
+	Modes   []string
+}
+
 // spelledOut makes the network of an attachment that is spelled out, within what the rule allows. It has no name, the
 // subnets of its addresses, and no gateway but those that the container names: the host never takes an address because
 // a container says so. What rules say of a bridge is its networks' to say, where the policy has any on it.

@@ -132,7 +132,7 @@ func (d *decoder) subnets(n *networkDraft, v value) []subnetDraft {
 	var out []subnetDraft
 	for _, item := range v.items {
 		s := subnetDraft{at: item.at}
-		s.seen = decode(d, value{item, v.name}, subnetSchema(), laterSubnetKeys(), &s)
+		s.seen = decode(d, value{item, v.name}, subnetSchema(), nil, &s)
 		out = append(out, s)
 	}
 	return out
@@ -327,6 +327,7 @@ func (d *decoder) checkAddresses(n *networkDraft, name string) {
 		}
 	}
 	d.checkSubnets(n, name)
+	d.checkReserve(n, name)
 	v4, v6 := n.has4(), n.has6()
 	switch {
 	case n.IPAM == IPAMNone && len(n.subnets) > 0:

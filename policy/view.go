@@ -39,6 +39,7 @@ type NetworkView struct {
 	Announce      bool         `json:"announce"`
 	IPv6          string       `json:"ipv6,omitempty"` // none for static
 	SLAACWait     string       `json:"slaac_wait,omitempty"`
+	Reserve       ReserveView  `json:"reserve,omitempty"`
 	Internal      bool         `json:"internal,omitempty"`
 	DefaultRoute  bool         `json:"default_route"`
 	Metric        int          `json:"metric,omitempty"`
@@ -101,6 +102,9 @@ type SubnetView struct {
 	HostAddress string `json:"host_address,omitempty"`
 }
 
+// ReserveView is the addresses that are kept for workloads, by their names.
+type ReserveView map[string][]string
+
 // RuleView is a rule.
 type RuleView struct {
 	Name          string        `json:"name"`
@@ -110,6 +114,7 @@ type RuleView struct {
 	IPAny         bool          `json:"ip_any,omitempty"`
 	MAC           []string      `json:"mac,omitempty"`
 	MACAny        bool          `json:"mac_any,omitempty"`
+	Names         []string      `json:"names,omitempty"`
 	Publish       []string      `json:"publish,omitempty"`
 	DNAT          []string      `json:"dnat,omitempty"`
 	Rate          *WaysView     `json:"rate,omitempty"`
@@ -177,6 +182,7 @@ func (n *Network) View() NetworkView {
 		v.MAC = n.MAC.String()
 	}
 	n.viewLink(&v)
+	v.Reserve = viewReserve(n.Reserve)
 	v.Routes, v.Sysctls = words(n.Routes), words(n.Sysctls)
 	v.Sources = words[net.HardwareAddr](n.Sources)
 	for _, s := range n.Subnets {
@@ -226,8 +232,9 @@ func (p Parent) view() *ParentView {
 func (r *Rule) View() RuleView {
 	v := RuleView{
 		Name: r.Name, Match: MatchView(r.Match), Networks: r.Networks, IP: words(r.IP), IPAny: r.IPAny, MAC: r.MAC,
-		MACAny: r.MACAny, Publish: words(r.Publish), DNAT: words(r.DNAT), Sysctl: r.Sysctl, SLAAC: r.SLAAC, MaxInterfaces: r.most(),
-		NetNS: r.NetNS,
+		MACAny: r.MACAny, Names: r.Names, Publish: words(r.Publish), DNAT: words(r.DNAT), Sysctl: r.Sysctl, SLAAC: r.SLAAC,
+		MaxInterfaces: r.most(),
+		NetNS:         r.NetNS,
 	}
 	v.Rate, v.Burst = r.Rates.view()
 	if r.SpellOut != nil {

@@ -69,9 +69,10 @@ func (c Container) request() (request.Request, error) {
 // asks for.
 func (c Container) subject(o Options) policy.Subject {
 	engine, namespace := oci.Origin(c.Dir)
+	name, named := oci.Workload(c.Annotations()[request.Prefix+"name"], c.Annotations(), o.ID, engine)
 	return policy.Subject{
 		ID: o.ID, Annotations: c.Annotations(), Engine: engine, Namespace: namespace, Bundle: c.Dir,
-		CGroup: cgroup(c.Bundle.CGroupsPath),
+		CGroup: cgroup(c.Bundle.CGroupsPath), Name: name, Named: named,
 	}
 }
 

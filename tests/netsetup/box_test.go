@@ -61,7 +61,7 @@ func (b *box) container(t *testing.T, annotations ...string) netsetup.Container 
 	}
 	return netsetup.Container{
 		ID: b.id, Workload: name, NetNS: b.Path(), Process: process, Request: req,
-		Subject: policy.Subject{ID: b.id, Annotations: annotated(annotations)},
+		Subject: policy.Subject{ID: b.id, Annotations: annotated(annotations), Name: name},
 	}
 }
 

@@ -32,6 +32,7 @@ networks  = ["*"]
 netns     = ["host", "none", "container:*"]
 ip        = true
 mac       = true
+names     = ["*"]
 sysctl    = ["*"]
 publish   = true
 dnat      = true

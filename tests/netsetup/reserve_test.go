@@ -1,0 +1,189 @@
+//go:build linux
+
+package netsetup_test
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/netsetup/store"
+	"github.com/lanhook/lanhook/tests/nettest"
+)
+
+// reserving is a network with more keys, and a range of two addresses: 10.77.0.8 and .9.
+func reserving(options string) string {
+	return strings.NewReplacer("driver", options+"\ndriver", "gateway", "range = \"10.77.0.8-10.77.0.9\"\ngateway").Replace(lan4)
+}
+
+func address4(t *testing.T, i plan.Interface) string {
+	t.Helper()
+	return onlyAddress(t, i, netip.Addr.Is4).String()
+}
+
+func TestReserved(t *testing.T) {
+	const printer = "network=lan"
+	t.Run("given without asking, again and again, in both families", func(t *testing.T) {
+		w := newWorld(t, strings.Replace(lan, "driver", `reserve = { printer = ["10.77.0.77", "fd77::77"] }`+"\ndriver", 1))
+		for _, id := range []string{"c1", "c2"} {
+			c := w.box(t, id)
+			r := c.attach(t, printer, "name=printer")
+			if got := fmt.Sprint(r.Interfaces[0].Addresses); got != "[10.77.0.77/24 fd77::77/64]" || r.Warnings != nil {
+				t.Errorf("%s has %s, and a warning %v", id, got, r.Warnings)
+			}
+			c.Ping(t, nettest.PeerPrefix4().Addr())
+			w.done(t, c)
+		}
+	})
+	t.Run("in one family only, or below a bridge", func(t *testing.T) {
+		w := newWorld(t, appsWith(`reserve = { printer = "172.30.0.77" }`))
+		c := w.box(t, "c")
+		i := c.attach(t, "network=apps", "name=printer").Interfaces[0]
+		if got := address4(t, i); got != "172.30.0.77" {
+			t.Errorf("it has %s", got)
+		}
+		onlyAddress(t, i, netip.Addr.Is6)
+		w.done(t, c)
+	})
+	t.Run("never lent, and never had by asking", func(t *testing.T) {
+		same := strings.Replace(lan4, "network.lan", "network.other", 2)
+		w := newWorld(t, reserving(`reserve = { printer = "10.77.0.9" }`)+same)
+		one, two := w.box(t, "one"), w.box(t, "two")
+		if got := address4(t, one.attach(t, "network=lan").Interfaces[0]); got != "10.77.0.8" {
+			t.Errorf("it has %s", got)
+		}
+		two.refused(t, "all 2 are in use by one, printer (reserved)", "network=lan")
+		two.refused(t, `address 10.77.0.9 is reserved for "printer"`, "network=lan,ip=10.77.0.9")
+		two.refused(t, `address 10.77.0.9 is reserved for "printer"`, "network=other,ip=10.77.0.9", "name=printer")
+		two.attach(t, "network=lan,ip=10.77.0.9", "name=printer")
+		w.done(t, one, two)
+	})
+	t.Run("of two containers of the name the second has another", func(t *testing.T) {
+		w := newWorld(t, strings.Replace(lan4, "driver", `reserve = { printer = "10.77.0.77" }`+"\ndriver", 1))
+		one, two, three := w.box(t, "one"), w.box(t, "two"), w.box(t, "three")
+		first := one.attach(t, printer, "name=printer").Interfaces[0]
+		r := two.attach(t, printer, "name=printer")
+		if address4(t, first) != "10.77.0.77" || address4(t, r.Interfaces[0]) == "10.77.0.77" || first.MAC.String() == r.Interfaces[0].MAC.String() {
+			t.Errorf("the first has %+v, the second %+v", first, r.Interfaces)
+		}
+		if r.Warnings == nil || !strings.Contains(r.Warnings.Error(), `10.77.0.77 is reserved for "printer", but container one has it`) {
+			t.Errorf("the warning is %v", r.Warnings)
+		}
+		three.refused(t, "10.77.0.77", "network=lan,ip=10.77.0.77", "name=printer")
+		w.done(t, one, two)
+	})
+	t.Run("had again when the container that had it is dead", func(t *testing.T) {
+		w := newWorld(t, strings.Replace(lan4, "driver", `reserve = { printer = "10.77.0.77" }`+"\ndriver", 1))
+		one, two := w.plainBox(t, "one"), w.box(t, "two")
+		one.attach(t, printer, "name=printer")
+		one.ended(t)
+		r := two.attach(t, printer, "name=printer")
+		if got := address4(t, r.Interfaces[0]); got != "10.77.0.77" || r.Warnings != nil {
+			t.Errorf("it has %s, and a warning %v", got, r.Warnings)
+		}
+		w.done(t, two)
+	})
+	t.Run("of somebody who had it before", func(t *testing.T) {
+		w := newWorld(t, lan4)
+		one, two := w.box(t, "one"), w.box(t, "two")
+		one.attach(t, "network=lan,ip=10.77.0.77")
+		w.usePolicy(t, strings.Replace(lan4, "driver", `reserve = { printer = "10.77.0.77" }`+"\ndriver", 1))
+		r := two.attach(t, printer, "name=printer")
+		if r.Warnings == nil || address4(t, r.Interfaces[0]) == "10.77.0.77" {
+			t.Errorf("it has %+v, and a warning %v", r.Interfaces, r.Warnings)
+		}
+		w.done(t, one, two)
+	})
+	t.Run("the host's own", func(t *testing.T) {
+		w := newWorld(t, strings.Replace(lan4, "driver", `reserve = { printer = "10.77.0.77" }`+"\ndriver", 1))
+		w.Host.Do(t, func() { nettest.AddAddress(t, nettest.Parent, netip.MustParsePrefix("10.77.0.77/24")) })
+		w.Host.Remember(t)
+		c := w.box(t, "c")
+		r := c.attach(t, printer, "name=printer")
+		if r.Warnings == nil || !strings.Contains(r.Warnings.Error(), "this host has it") {
+			t.Errorf("the warning is %v", r.Warnings)
+		}
+		w.done(t, c)
+	})
+	t.Run("where addresses are only static", func(t *testing.T) {
+		w := newWorld(t, strings.Replace(lan4, "driver", "ipam = \"static\"\nreserve = { printer = \"10.77.0.77\" }\ndriver", 1))
+		one, two := w.box(t, "one"), w.box(t, "two")
+		if got := address4(t, one.attach(t, printer, "name=printer").Interfaces[0]); got != "10.77.0.77" {
+			t.Errorf("it has %s", got)
+		}
+		two.refused(t, `10.77.0.77 is reserved for "printer", but container one has it`, printer, "name=printer")
+		two.refused(t, "gives only addresses that are asked for", printer, "name=other")
+		w.done(t, one)
+	})
+	t.Run("a name that the rule does not grant", func(t *testing.T) {
+		w := newWorld(t, strings.Replace(lan4, "driver", `reserve = { printer = "10.77.0.77" }`+"\ndriver", 1))
+		w.setup.Policy.Rules[0].Names = nil
+		c := w.box(t, "c")
+		r := c.attach(t, printer, "name=printer")
+		if r.Warnings == nil || !strings.Contains(r.Warnings.Error(), "does not let this container have that name") {
+			t.Errorf("the warning is %v", r.Warnings)
+		}
+		if got := address4(t, r.Interfaces[0]); got == "10.77.0.77" {
+			t.Errorf("it has %s", got)
+		}
+		w.done(t, c)
+	})
+	t.Run("a plan shows it, and others stay where they are", func(t *testing.T) {
+		w := newWorld(t, lan4)
+		c := w.box(t, "c")
+		before := address4(t, c.attach(t, "network=lan", "name=other").Interfaces[0])
+		c.detach(t)
+		w.usePolicy(t, strings.Replace(lan4, "driver", `reserve = { printer = "10.77.0.2", second = "10.77.0.3" }`+"\ndriver", 1))
+		if after := address4(t, c.attach(t, "network=lan", "name=other").Interfaces[0]); after != before {
+			t.Errorf("it has %s, and had %s", after, before)
+		}
+		p, err := w.setup.Plan(t.Context(), w.box(t, "new").container(t, "network=lan", "name=printer"))
+		if err != nil || address4(t, p.Interfaces[0]) != "10.77.0.2" {
+			t.Errorf("the plan is %+v (%v)", p.Interfaces, err)
+		}
+		w.done(t, c)
+	})
+}
+
+// What a workload is known by on its LAN follows from host, network and name alone, and not from what lanhook remembers.
+func TestStableIdentity(t *testing.T) {
+	for _, network := range []string{lan, appsWith("")} {
+		w := newWorld(t, network)
+		var first string
+		for _, boot := range []string{"one", "another", "a third"} {
+			st, err := store.Open(t.TempDir()) // a state directory does not outlive a boot
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.setup.Store, w.setup.BootID = st, boot
+			c := w.box(t, "c-"+boot)
+			for name := range w.setup.Policy.Networks {
+				i := c.attach(t, "network="+name, "name=web").Interfaces[0]
+				got := fmt.Sprint(i.MAC, i.Addresses)
+				if first == "" {
+					first = got
+				}
+				if got != first {
+					t.Errorf("in boot %q it has %s, and had %s", boot, got, first)
+				}
+				if i.MAC[0]&3 != 2 {
+					t.Errorf("MAC address %s is not a locally administered one of one station", i.MAC)
+				}
+			}
+			c.detach(t)
+		}
+		host := w.setup.HostID
+		w.setup.HostID = "another host"
+		c := w.box(t, "c")
+		for name := range w.setup.Policy.Networks {
+			i := c.attach(t, "network="+name, "name=web").Interfaces[0]
+			if got := fmt.Sprint(i.MAC, i.Addresses); got == first {
+				t.Errorf("another host gives the same: %s", got)
+			}
+		}
+		w.done(t, c)
+		w.setup.HostID = host
+	}
+}
