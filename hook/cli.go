@@ -46,7 +46,7 @@ administrator's policy says what may be had, and an OCI hook makes the interface
 Exit codes: 0 done, 1 failed, 2 usage, 3 refused by policy.`,
 		sub: []*command{
 			a.hookCmd(), a.attachCmd(), a.detachCmd(), a.planCmd(), a.lsCmd(), a.inspectCmd(), a.portsCmd(), a.whyCmd(),
-			a.networkCmd(), a.checkCmd(), a.repairCmd(), a.gcCmd(), a.policyCmd(), a.setupCmd(), a.doctorCmd(),
+			a.networkCmd(), a.macCmd(), a.checkCmd(), a.repairCmd(), a.gcCmd(), a.policyCmd(), a.setupCmd(), a.doctorCmd(),
 			a.versionCmd(),
 		},
 	}

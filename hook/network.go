@@ -137,13 +137,9 @@ func (a *app) networkInspect(ctx context.Context, name string) error {
 		return err
 	}
 	defer s.Host.Close()
-	n, ok := s.Policy.Networks[name]
-	if !ok {
-		hint := "see lanhook network ls"
-		if near, ok := request.Nearest(name, slices.Collect(maps.Keys(s.Policy.Networks))); ok {
-			hint = fmt.Sprintf("did you mean %s?", near)
-		}
-		return &usageError{msg: fmt.Sprintf("the policy has no network %q", name), hint: hint}
+	n, err := networkOf(s, name)
+	if err != nil {
+		return err
 	}
 	v, err := viewNetwork(ctx, s, n)
 	if err != nil {
@@ -176,6 +172,19 @@ func (a *app) networkInspect(ctx context.Context, name string) error {
 		p("in use", "%s by %s of %s", u.Address, u.Interface, short(u.Container))
 	}
 	return nil
+}
+
+// networkOf is a network of the policy.
+func networkOf(s *netsetup.Setup, name string) (*policy.Network, error) {
+	n, ok := s.Policy.Networks[name]
+	if !ok {
+		hint := "see lanhook network ls"
+		if near, ok := request.Nearest(name, slices.Collect(maps.Keys(s.Policy.Networks))); ok {
+			hint = fmt.Sprintf("did you mean %s?", near)
+		}
+		return nil, &usageError{msg: fmt.Sprintf("the policy has no network %q", name), hint: hint}
+	}
+	return n, nil
 }
 
 // viewNetwork asks the kernel for the uplink and the store for the leases.

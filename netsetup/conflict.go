@@ -134,13 +134,8 @@ func movesOn(a policy.Attachment) bool {
 // pick takes a free address of the subnet, from the place that belongs to this host, network and workload on. What others on
 // the LAN were found to have is tried again, when it is not too recent, where nothing else is free.
 func (d *draft) pick(tx *store.Tx, l lan, a policy.Attachment, sub policy.Subnet) (netip.Addr, error) {
-	pool := sub.Pool()
-	pool.Exclude = slices.Concat(pool.Exclude, l.own, l.reserved)
-	for _, g := range a.Gateways {
-		pool.Exclude = append(pool.Exclude, ipam.Range{From: g, To: g})
-	}
 	p := picking{draft: d, tx: tx, lan: l, foreign: movesOn(a)}
-	start := ipam.Place(d.HostID, a.Network.Name, d.container.Workload, a.IfName)
+	pool, start := l.pool(a, sub), d.place(a)
 	if d.rivals {
 		// Whoever asked for the same one at the same time would go on to the next with it.
 		start = ipam.Place(d.HostID, a.Network.Name, d.rec.ID, a.IfName)
@@ -176,9 +171,8 @@ type picking struct {
 
 // used says by whom an address is in use.
 func (p *picking) used(addr netip.Addr) (holder string, taken bool) {
-	// An address that is kept back counts as one that is taken, so that other workloads keep their places.
-	if name, kept := p.lan.kept[addr]; kept {
-		return name + " (reserved)", true
+	if holder, taken = p.lan.has(addr); taken {
+		return holder, true // the next one is the workload's place then
 	}
 	lease, taken, err := p.tx.Holder(p.lan.scope, addr)
 	taken = taken && lease.Ref() != p.rec.Ref() // it keeps what it has when it chooses again

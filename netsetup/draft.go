@@ -191,7 +191,6 @@ func (d *draft) newRecord() store.Record {
 
 // choose takes the addresses and the MAC of one attachment.
 func (d *draft) choose(tx *store.Tx, a policy.Attachment) (plan.Choice, error) {
-	uplink := d.facts.Uplink[a.IfName]
 	if a.Network.Driver == policy.HostDevice {
 		// Its addresses on the host leave the host with it.
 		if err := d.device(tx, a); err != nil {
@@ -206,16 +205,7 @@ func (d *draft) choose(tx *store.Tx, a policy.Attachment) (plan.Choice, error) {
 	if err := d.vlans(tx, a); err != nil {
 		return plan.Choice{}, err
 	}
-	wire := d.facts.Wire(a)
-	l := lan{
-		scope:    a.Network.Scope(wire),
-		reserved: d.Policy.Reserved(a.Network, wire, d.facts.Wires),
-		kept:     d.Policy.Reservations(a.Network, wire, d.facts.Wires),
-	}
-	for _, own := range uplink.Addresses {
-		l.own = append(l.own, ipam.Range{From: own, To: own})
-	}
-	l, err := d.withHostAddresses(tx, l, a)
+	l, err := d.withHostAddresses(tx, d.lan(a), a)
 	if err != nil {
 		return plan.Choice{}, err
 	}
@@ -254,6 +244,45 @@ type lan struct {
 	host []hostAddress
 	// kept are addresses that networks there reserve for workloads, by the names of these.
 	kept map[netip.Addr]string
+}
+
+// lan looks together what is known of the layer 2 that an attachment is on.
+func (d *draft) lan(a policy.Attachment) lan {
+	wire := d.facts.Wire(a)
+	l := lan{
+		scope:    a.Network.Scope(wire),
+		reserved: d.Policy.Reserved(a.Network, wire, d.facts.Wires),
+		kept:     d.Policy.Reservations(a.Network, wire, d.facts.Wires),
+	}
+	for _, own := range d.facts.Uplink[a.IfName].Addresses {
+		l.own = append(l.own, ipam.Range{From: own, To: own})
+	}
+	return l
+}
+
+// pool is what there is to be picked from in a subnet. Single addresses that others have are not left out of it but count as
+// taken, see [lan.has]: a workload's place depends on the size of the pool, and is to stay where it is when the host gets
+// another address, or the policy another reservation.
+func (l lan) pool(a policy.Attachment, sub policy.Subnet) ipam.Pool {
+	pool := sub.Pool()
+	pool.Exclude = slices.Concat(pool.Exclude, l.reserved)
+	for _, g := range a.Gateways {
+		pool.Exclude = append(pool.Exclude, ipam.Range{From: g, To: g})
+	}
+	return pool
+}
+
+// has says who has an address of the pool by another right than a lease.
+func (l lan) has(addr netip.Addr) (holder string, taken bool) {
+	if name, kept := l.kept[addr]; kept {
+		return name + " (reserved)", true
+	}
+	return "this host", contains(l.own, addr)
+}
+
+// place is where the search for a free address begins.
+func (d *draft) place(a policy.Attachment) uint64 {
+	return ipam.Place(d.HostID, a.Network.Name, d.container.Workload, a.IfName)
 }
 
 // takeAsked takes an address that the container chose.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/lanhook/lanhook/netsetup"
 	"github.com/lanhook/lanhook/netsetup/plan"
 	"github.com/lanhook/lanhook/netsetup/store"
 	"github.com/lanhook/lanhook/tests/nettest"
@@ -145,6 +146,18 @@ func TestReserved(t *testing.T) {
 		}
 		w.done(t, c)
 	})
+	t.Run("and where they are when the host gets an address", func(t *testing.T) {
+		w := newWorld(t, lan4)
+		c := w.box(t, "c")
+		before := address4(t, c.attach(t, "network=lan", "name=other").Interfaces[0])
+		c.detach(t)
+		w.Host.Do(t, func() { nettest.AddAddress(t, nettest.Parent, netip.MustParsePrefix("10.77.0.2/24")) })
+		w.Host.Remember(t)
+		if after := address4(t, c.attach(t, "network=lan", "name=other").Interfaces[0]); after != before {
+			t.Errorf("it has %s, and had %s", after, before)
+		}
+		w.done(t, c)
+	})
 }
 
 // What a workload is known by on its LAN follows from host, network and name alone, and not from what lanhook remembers.
@@ -186,4 +199,66 @@ func TestStableIdentity(t *testing.T) {
 		w.done(t, c)
 		w.setup.HostID = host
 	}
+}
+
+// [netsetup.Setup.Identity] says beforehand what an attach gives.
+func TestIdentity(t *testing.T) {
+	for _, c := range []struct{ name, network string }{
+		{"macvlan", lan},
+		{"bridge", apps},
+		{"from the address", strings.Replace(lan4, "driver", "mac = \"from-ip\"\ndriver", 1)},
+		{"reserved", strings.Replace(lan, "driver", `reserve = { web = ["10.77.0.77", "fd77::77"], other = "10.77.0.78" }`+"\ndriver", 1)},
+		{"one of two families reserved", strings.Replace(lan, "driver", `reserve = { web = "fd77::77" }`+"\ndriver", 1)},
+		{"beside reservations of others", reserving(`reserve = { other = "10.77.0.8" }`)},
+		{"static and reserved", strings.Replace(lan4, "driver", "ipam = \"static\"\nreserve = { web = \"10.77.0.77\" }\ndriver", 1)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, c.network)
+			for name, n := range w.setup.Policy.Networks {
+				for _, ifName := range []string{"eth0", "lan0"} {
+					id, err := w.setup.Identity(t.Context(), n, "web", ifName)
+					if err != nil {
+						t.Fatal(err)
+					}
+					b := w.box(t, "c-"+ifName)
+					got := b.attach(t, "network."+ifName+"="+name, "name=web").Interfaces[0]
+					if want := fmt.Sprint(got.MAC, got.Addresses); said(id) != want {
+						t.Errorf("%s: it was to be %s, and is %s", ifName, said(id), want)
+					}
+					again, err := w.setup.Identity(t.Context(), n, "web", ifName)
+					if err != nil || said(again) != said(id) || again.MACHolder != b.id || again.Addresses[0].Holder != b.id {
+						t.Errorf("%s: once it is attached: %+v (%v)", ifName, again, err)
+					}
+					b.detach(t)
+				}
+			}
+			w.empty(t)
+		})
+	}
+	t.Run("what lanhook does not choose", func(t *testing.T) {
+		w := newWorld(t, strings.Replace(lan4, "driver", "mac = \"random\"\nipam = \"static\"\ndriver", 1)+`
+[network.thru]
+driver = "macvlan"
+mode   = "passthru"
+parent = "p0"
+[network.gone]
+driver = "macvlan"
+parent = "missing0"
+`)
+		for name, hasMAC := range map[string]bool{"lan": false, "thru": false, "gone": true} {
+			id, err := w.setup.Identity(t.Context(), w.setup.Policy.Networks[name], "web", "eth0")
+			if err != nil || (id.MAC != nil) != hasMAC || id.Addresses != nil {
+				t.Errorf("%s: %+v (%v)", name, id, err)
+			}
+		}
+	})
+}
+
+// said is an identity as an attach would tell it.
+func said(id netsetup.Identity) string {
+	var all []netip.Prefix
+	for _, one := range id.Addresses {
+		all = append(all, one.Prefix)
+	}
+	return fmt.Sprint(id.MAC, all)
 }
