@@ -68,6 +68,8 @@ func (c *apiClient) remove(t *testing.T, id string) {
 
 func (c *apiClient) clears() bool { return false }
 
+func (c *apiClient) workload(_, id string) string { return id }
+
 func (c *apiClient) survives() bool { return true }
 
 func TestEngineClient(t *testing.T) {

@@ -112,6 +112,9 @@ func (c *cri) remove(t *testing.T, id string) {
 // clears says that CRI removes the task of a sandbox whose process has ended.
 func (c *cri) clears() bool { return true }
 
+// workload is what the client's flag --namespace says by default, and the pod's name.
+func (c *cri) workload(name, _ string) string { return "default/" + name }
+
 func (c *cri) survives() bool { return true }
 
 func TestEngineCRI(t *testing.T) {

@@ -122,6 +122,8 @@ func (c *ctr) remove(t *testing.T, id string) {
 // clears says whether the engine removes what is left of a container whose process has ended. ctr leaves it to its user.
 func (c *ctr) clears() bool { return false }
 
+func (c *ctr) workload(_, id string) string { return id }
+
 func (c *ctr) survives() bool { return true }
 
 func TestEngineCtr(t *testing.T) {

@@ -162,6 +162,8 @@ func (d *docker) remove(t *testing.T, id string) {
 
 func (d *docker) clears() bool { return true }
 
+func (d *docker) workload(_, id string) string { return id }
+
 // survives is what Docker's setting live-restore would change.
 func (d *docker) survives() bool { return false }
 

@@ -3,6 +3,8 @@
 package e2e
 
 import (
+	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,6 +24,8 @@ type contender interface {
 	stop(t *testing.T, id string)
 	// remove removes a container, by its name or id, that may be running, have stopped, or never have started.
 	remove(t *testing.T, id string)
+	// workload is the name that lanhook is told by the engine of a container, or the id that stands for it.
+	workload(name, id string) string
 	// clears says whether the engine calls poststop by itself when the container's process has ended.
 	clears() bool
 	// survives says whether the container goes on when the engine is killed and started again.
@@ -93,6 +97,15 @@ func (s *site) life(t *testing.T, c contender, n network) {
 	first := s.attached(t, id)
 	n.pings(t, first, c.exec(t, id))
 	s.lanhook(t, "check", id)
+	want := c.workload("e2e-life", id)
+	if first.Workload != want {
+		t.Errorf("the workload is called %q, want %q", first.Workload, want)
+	}
+	// An engine that gives a name gives what is reserved for it.
+	kept := slices.ContainsFunc(first.Interfaces[0].Addresses, func(p netip.Prefix) bool { return p.Addr().String() == reservedAddr })
+	if reserved := n.name == "lan" && want == reservedName; kept != reserved {
+		t.Errorf("%s has %v; that %s is to be among them is %t", want, first.Interfaces[0].Addresses, reservedAddr, reserved)
+	}
 
 	c.restart(t, id)
 	second := s.attached(t, id)

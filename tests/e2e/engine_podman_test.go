@@ -47,6 +47,8 @@ func (p *podmanRuntime) remove(t *testing.T, id string) {
 // clears says that the container's monitor calls podman, and that the runtime's delete.
 func (p *podmanRuntime) clears() bool { return true }
 
+func (p *podmanRuntime) workload(_, id string) string { return id }
+
 // survives says nothing: podman has no daemon that could be killed.
 func (p *podmanRuntime) survives() bool { return true }
 

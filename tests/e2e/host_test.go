@@ -29,12 +29,19 @@ type host struct {
 	bin, dir, state, policy string
 }
 
+// reservedAddr is kept for the workload reservedName, which no rule lets a container call itself: its engine must.
+const (
+	reservedName = "default/e2e-life"
+	reservedAddr = "10.77.0.99"
+)
+
 // policyText is what all tests may ask for. The parent of "waiting" never comes.
 const policyText = `version = 1
 
 [network.lan]
 driver = "macvlan"
 parent = "p0"
+reserve = { "` + reservedName + `" = "` + reservedAddr + `" }
 
   [[network.lan.subnet]]
   subnet  = "10.77.0.0/24"
