@@ -146,6 +146,21 @@ func TestReserved(t *testing.T) {
 		}
 		w.done(t, c)
 	})
+	t.Run("one whose place is kept for others has the next again, though it was not given back", func(t *testing.T) {
+		w := newWorld(t, strings.NewReplacer(
+			"driver", "mac = \"random\"\n"+`reserve = { a = "10.77.0.8", b = "10.77.0.9", c = "10.77.0.10", d = "10.77.0.11" }`+"\ndriver",
+			"gateway", "range = \"10.77.0.8-10.77.0.15\"\ngateway",
+		).Replace(lan4))
+		for _, name := range []string{"one", "two", "three", "four", "five"} {
+			first, second := w.plainBox(t, name+"1"), w.box(t, name+"2")
+			before := address4(t, first.attach(t, "network=lan", "name="+name).Interfaces[0])
+			first.ended(t)
+			if after := address4(t, second.attach(t, "network=lan", "name="+name).Interfaces[0]); after != before {
+				t.Errorf("%s has %s, and had %s", name, after, before)
+			}
+			w.done(t, second)
+		}
+	})
 	t.Run("and where they are when the host gets an address", func(t *testing.T) {
 		w := newWorld(t, lan4)
 		c := w.box(t, "c")
