@@ -46,6 +46,9 @@ func (s *Setup) conclude(ctx context.Context, d *draft, k apply.Kernel, done int
 		if is {
 			done-- // to ask changes nothing
 			last = taken
+			if d.awaits(taken) && time.Since(asking) < dying && context.Cause(ctx) == nil {
+				continue
+			}
 			err = s.chooseAgain(ctx, d, taken, done)
 		}
 		cutOff := err != nil && last != nil && context.Cause(ctx) != nil
@@ -115,6 +118,14 @@ func isLast(err error) bool {
 // mayEnd says whether those who have addresses may all be containers that are about to end.
 func mayEnd(taken *kernel.TakenError) bool {
 	return !slices.ContainsFunc(taken.Found, func(f kernel.Taken) bool { return f.Asks || !isLocal(f.MAC) })
+}
+
+// awaits says whether a workload rather asks again than takes another address: one is reserved for it, or whoever has it may be an
+// earlier container of its name, whose record is gone already and whose namespace the kernel is still taking apart.
+func (d *draft) awaits(taken *kernel.TakenError) bool {
+	return mayEnd(taken) && (len(d.asked) > 0 || slices.ContainsFunc(taken.Found, func(f kernel.Taken) bool {
+		return slices.ContainsFunc(d.own, func(a policy.Attachment) bool { return a.IfName == f.If && isReserved(a, f.Addr) })
+	}))
 }
 
 // isLocal says whether a MAC address is locally administered (IEEE 802), as those of containers are and those of cards are not.

@@ -108,6 +108,19 @@ func TestReserved(t *testing.T) {
 		}
 		w.done(t, c)
 	})
+	t.Run("somebody else's on the LAN", func(t *testing.T) {
+		w := newWorld(t, strings.Replace(lan4, "driver", `reserve = { printer = "10.77.0.77" }`+"\ndriver", 1))
+		w.Neighbour.Do(t, func() { nettest.AddAddress(t, nettest.PeerName, netip.MustParsePrefix("10.77.0.77/24")) })
+		c := w.box(t, "c")
+		r := c.attach(t, printer, "name=printer")
+		if r.Warnings == nil || !strings.Contains(r.Warnings.Error(), "somebody else on the LAN has it") {
+			t.Errorf("the warning is %v", r.Warnings)
+		}
+		if got := address4(t, r.Interfaces[0]); got == "10.77.0.77" {
+			t.Errorf("it has %s", got)
+		}
+		w.done(t, c)
+	})
 	t.Run("where addresses are only static", func(t *testing.T) {
 		w := newWorld(t, strings.Replace(lan4, "driver", "ipam = \"static\"\nreserve = { printer = \"10.77.0.77\" }\ndriver", 1))
 		one, two := w.box(t, "one"), w.box(t, "two")
