@@ -37,7 +37,7 @@ func (s *Setup) Plan(ctx context.Context, c Container) (plan.Plan, error) {
 	if err != nil {
 		return plan.Plan{}, err
 	}
-	p := plan.Plan{Record: d.rec.ID, Interfaces: slices.Concat(d.shared, d.rec.Interfaces), Warnings: d.doubts}
+	p := plan.Plan{Record: d.rec.ID, Interfaces: slices.Concat(d.shared, d.rec.Interfaces), Warnings: slices.Concat(d.withheld, d.doubts)}
 	if !d.already {
 		p.Steps = d.rec.Steps
 	}

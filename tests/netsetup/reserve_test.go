@@ -142,6 +142,10 @@ func TestReserved(t *testing.T) {
 		if got := address4(t, r.Interfaces[0]); got == "10.77.0.77" {
 			t.Errorf("it has %s", got)
 		}
+		p, err := w.setup.Plan(t.Context(), w.box(t, "new").container(t, "network=lan", "name=printer"))
+		if err != nil || len(p.Warnings) != 1 {
+			t.Errorf("a plan warns of %v (%v)", p.Warnings, err)
+		}
 		w.done(t, c)
 	})
 	t.Run("a plan shows it, and others stay where they are", func(t *testing.T) {
