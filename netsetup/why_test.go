@@ -113,7 +113,9 @@ func TestKeepers(t *testing.T) {
 				Exclude: []ipam.Range{pool("192.168.1.105")},
 			},
 			{Prefix: netip.MustParsePrefix("fd00::/64"), Gateway: netip.MustParseAddr("fe80::1")},
-		}},
+		}, Reserve: []policy.Reservation{{Name: "printer", Addresses: []netip.Addr{
+			netip.MustParseAddr("192.168.1.102"), netip.MustParseAddr("fd00::102"),
+		}}}},
 		"twin": {Name: "twin", Driver: policy.Macvlan, IPAM: policy.IPAMLocal, Subnets: []policy.Subnet{{
 			Prefix: netip.MustParsePrefix("192.168.1.0/24"), Ranges: []ipam.Range{pool("192.168.1.1-192.168.1.2")},
 		}}},
@@ -129,6 +131,8 @@ func TestKeepers(t *testing.T) {
 	for addr, want := range map[string]Owner{
 		"192.168.1.1":   {What: "the gateway of network lan", Network: "lan"},
 		"192.168.1.105": {What: "network lan keeps it back (exclude)", Network: "lan"},
+		"192.168.1.102": {What: "network lan keeps it for the workload printer (reserve)", Network: "lan"},
+		"fd00::102":     {What: "network lan keeps it for the workload printer (reserve)", Network: "lan"},
 		"fe80::1":       {What: "the gateway of network lan", Network: "lan"},
 		"fd00::7":       {What: "network lan may hand it out, from its subnet fd00::/64", Network: "lan", Free: true},
 		"10.9.0.0":      {What: "network static: no host has this address of its subnet 10.9.0.0/24", Network: "static"},
