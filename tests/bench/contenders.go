@@ -23,6 +23,8 @@ const (
 	macvlan driver = "macvlan"
 	// reached is a macvlan whose containers the host reaches.
 	reached driver = "reached"
+	// asked is a macvlan whose LAN is asked for each address before a container has it.
+	asked driver = "asked"
 	// bridge is one without any rules of a firewall.
 	bridge driver = "bridge"
 	// published is a bridge behind the host's addresses, with a port of the host's for each container.
@@ -95,6 +97,16 @@ conflict = "off"
   [[network.macvlan.subnet]]
   subnet  = "10.66.0.0/16"
   range   = "10.66.16.0/20"
+  gateway = "10.66.0.1"
+
+[network.asked]
+driver = "macvlan"
+parent = "lan0"
+conflict = "next"
+
+  [[network.asked.subnet]]
+  subnet  = "10.66.0.0/16"
+  range   = "10.66.80.0/20"
   gateway = "10.66.0.1"
 
 [network.reached]
@@ -219,7 +231,7 @@ func (n netavark) detach(h *host, c *container, d driver) command {
 func (n netavark) command(verb string, h *host, c *container, d driver) command {
 	subnet, link, kind, ports := 66, "lan0", d, ""
 	switch d {
-	case macvlan, reached, ipvlan, macvlanOnVLAN, vlan:
+	case macvlan, asked, reached, ipvlan, macvlanOnVLAN, vlan:
 	case bridge:
 		subnet, link = 69, n.bridge()
 	case published:

@@ -22,10 +22,10 @@ func guestDrivers() []driver { return []driver{macvlan, ipvlan, macvlanOnVLAN, v
 // guestPolicy is a policy with one network, which is named as its driver: not all of them can be on one link.
 func guestPolicy(d driver) string {
 	n := map[driver]struct{ options, subnet string }{
-		macvlan:       {`driver = "macvlan"`, "10.66"},
-		ipvlan:        {`driver = "ipvlan"`, "10.73"},
-		macvlanOnVLAN: {"driver = \"macvlan\"\nvlan = 50", "10.74"},
-		vlan:          {"driver = \"vlan\"\nvlan = 60", "10.75"},
+		macvlan:       {"driver = \"macvlan\"\nconflict = \"off\"", "10.66"},
+		ipvlan:        {"driver = \"ipvlan\"\nconflict = \"off\"", "10.73"},
+		macvlanOnVLAN: {"driver = \"macvlan\"\nconflict = \"off\"\nvlan = 50", "10.74"},
+		vlan:          {"driver = \"vlan\"\nconflict = \"off\"\nvlan = 60", "10.75"},
 	}[d]
 	return fmt.Sprintf(`version = 1
 
@@ -53,7 +53,7 @@ func (p *ipBatch) attach(_ *host, c *container, d driver) command {
 	link := fmt.Sprintf("ip%d", c.number)
 	var host []string
 	switch d {
-	case bridge, published, reached:
+	case bridge, published, asked, reached:
 	case macvlan:
 		host = []string{fmt.Sprintf("link add link lan0 name %s netns %d type macvlan mode bridge", link, c.process.Pid)}
 	case ipvlan:

@@ -10,7 +10,7 @@ func (b *bencher) reaching() error {
 		if err := b.cycle(b.lanhook, reached, first); err != nil {
 			return err
 		}
-		if err := b.cycle(b.lanhook, macvlan, none); err != nil {
+		if err := b.cycle(b.lanhook, macvlan, besideReached); err != nil {
 			return err
 		}
 	}
@@ -26,7 +26,7 @@ func (b *bencher) reaching() error {
 		if err = b.cycle(b.lanhook, reached, none); err != nil {
 			return err
 		}
-		if err = b.cycle(b.lanhook, macvlan, none); err != nil {
+		if err = b.cycle(b.lanhook, macvlan, besideReached); err != nil {
 			return err
 		}
 	}

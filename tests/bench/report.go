@@ -133,9 +133,11 @@ func (m measurements) targets(c config, size int64) []target {
 				median(d, operation, many, "lanhook")/median(d, operation, none, "lanhook"), 1.15, times)
 		}
 	}
+	add(fmt.Sprintf("%s attach, lanhook with conflict = \"next\", beyond \"off\"", macvlan),
+		median(asked, attachOp, none, "lanhook")-median(macvlan, attachOp, besideAsked, "lanhook"), 60, milli)
 	for _, scene := range []struct{ key, words string }{{none, "beside others"}, {first, "for the first"}} {
 		add(fmt.Sprintf("%s attach, lanhook with host-access %s / without", macvlan, scene.words),
-			median(reached, attachOp, scene.key, "lanhook")/median(macvlan, attachOp, none, "lanhook"), 1.5, times)
+			median(reached, attachOp, scene.key, "lanhook")/median(macvlan, attachOp, besideReached, "lanhook"), 1.5, times)
 	}
 	ratio(published, attachOp, "netavark", 0.25)
 	ratio(published, attachOp, "CNI", 0.1)
@@ -191,9 +193,11 @@ func (s summary) print(out io.Writer) error {
 		{none, "none attached"},
 		{many, fmt.Sprintf("%d attached", s.Many)},
 		{first, "first of its network"},
+		{besideAsked, "taking turns with asked"},
+		{besideReached, "taking turns with reached"},
 		{burst, fmt.Sprintf("%d at once, all of them", atOnce)},
 	} {
-		for _, d := range []driver{macvlan, reached, bridge, ipvlan, macvlanOnVLAN, vlan} {
+		for _, d := range []driver{macvlan, asked, reached, bridge, ipvlan, macvlanOnVLAN, vlan} {
 			for _, operation := range []string{attachOp, detachOp} {
 				s.line(line, what{d, operation, scene.key, ""}, scene.text, names)
 			}

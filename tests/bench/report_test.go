@@ -58,6 +58,9 @@ func measured(ms int, named map[what]int) measurements {
 		}
 		add(what{d, "gc", many, "lanhook"})
 	}
+	for _, w := range []what{{asked, "", none, ""}, {macvlan, "", besideAsked, ""}, {reached, "", none, ""}, {reached, "", first, ""}, {macvlan, "", besideReached, ""}} {
+		add(what{w.Driver, attachOp, w.Scene, "lanhook"})
+	}
 	for _, operation := range []string{attachOp, detachOp} {
 		for _, name := range []string{"lanhook", "netavark", "CNI"} {
 			add(what{published, operation, none, name})
@@ -104,12 +107,16 @@ func TestTargets(t *testing.T) {
 				{published, detachOp, none, "netavark"}: 100, {published, detachOp, none, "CNI"}: 99,
 				{published, attachOp, many, "lanhook"}: 12, {published, flowOp, many, "lanhook"}: 12,
 				{macvlan, "gc", many, "lanhook"}:      1001,
+				{asked, attachOp, none, "lanhook"}:    71,
+				{reached, attachOp, first, "lanhook"}: 16,
 				{macvlan, attachOp, burst, "lanhook"}: 41,
 				{"", createOp, none, network}:         13,
 			},
 			size: 5_100_000,
 			missed: []string{
 				"bridge detach, lanhook / netavark", "bridge detach, lanhook with 1000 attached / with none",
+				`macvlan attach, lanhook with conflict = "next", beyond "off"`,
+				"macvlan attach, lanhook with host-access for the first / without",
 				"published detach, lanhook / CNI",
 				"connection to a published port, with 1000 ports published / with two",
 				"gc of 1000 dead macvlan containers",

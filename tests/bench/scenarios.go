@@ -25,6 +25,9 @@ const (
 	many  = "many"  // a thousand containers are
 	first = "first" // nothing else is attached, and the bridge is made and removed
 	burst = "burst" // a hundred start at once
+
+	besideAsked   = "beside asked"   // taking turns with those whose LAN is asked
+	besideReached = "beside reached" // taking turns with those that the host reaches
 )
 
 // what names one row and column of the results.
@@ -67,6 +70,9 @@ func runAll(l *lab, m measurements, say func(string)) error {
 		if err := b.alone(d); err != nil {
 			return fmt.Errorf("%s: %w", d, err)
 		}
+	}
+	if err := b.asking(); err != nil {
+		return fmt.Errorf("conflict: %w", err)
 	}
 	if err := b.reaching(); err != nil {
 		return fmt.Errorf("host-access: %w", err)
