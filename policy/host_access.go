@@ -91,6 +91,7 @@ func (d *decoder) hostAddressOf(n *networkDraft, v value, name string) {
 	}
 	addr = addr.Unmap()
 	i := slices.IndexFunc(n.Subnets, func(s Subnet) bool { return s.Prefix.Contains(addr) })
+	holder, kept := n.reservedFor(addr)
 	switch {
 	case i < 0 && len(n.Subnets) < len(n.subnets): // it may lie in one that is wrong
 	case i < 0:
@@ -100,6 +101,8 @@ func (d *decoder) hostAddressOf(n *networkDraft, v value, name string) {
 	case n.Subnets[i].HostAddress.IsValid():
 		d.fail(v.at, "", "%s: host-access %s and %s are both in subnet %s, and one is enough", name,
 			n.Subnets[i].HostAddress, addr, n.Subnets[i].Prefix)
+	case kept:
+		d.fail(v.at, "give the host another address", "%s: host-access %s is reserved for %s", name, addr, quoted(holder))
 	case n.Subnets[i].Gateway == addr:
 		d.fail(v.at, "give the host another address: the gateway is the LAN's router",
 			"%s: host-access %s is the gateway", name, addr)
