@@ -150,3 +150,20 @@ func TestParentDown(t *testing.T) {
 		})
 	}
 }
+
+// TestParentDownHostAccess: with the parent down the host has its link beside the container all the same, and once it is up they
+// reach each other.
+func TestParentDownHostAccess(t *testing.T) {
+	w := newWorld(t, reach("lan", ""))
+	change(t, w.Host, nettest.Parent, netlink.LinkSetDown)
+	w.Host.Remember(t)
+	c := w.box(t, "c")
+	r := c.attach(t, "network=lan")
+	w.well(t)
+	change(t, w.Host, nettest.Parent, netlink.LinkSetUp)
+	w.reachEachOther(t, c, r, w.hostLinks(t)[0])
+	w.well(t)
+	c.detach(t)
+	change(t, w.Host, nettest.Parent, netlink.LinkSetDown)
+	w.empty(t)
+}

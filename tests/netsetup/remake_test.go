@@ -195,3 +195,22 @@ func TestRemakeTwice(t *testing.T) {
 	c.Ping(t, netip.MustParseAddr("10.77.0.1"))
 	w.done(t, c)
 }
+
+// TestRemakeHostAccess: the host's own link beside containers ends with the parent as theirs do, and comes back with them.
+func TestRemakeHostAccess(t *testing.T) {
+	w := newWorld(t, reach("lan", ""))
+	c := w.box(t, "c")
+	r := c.attach(t, "network=lan")
+	before := c.whole(t)
+	w.Cut(t)
+	w.Lay(t)
+	if _, err := w.setup.Repair(t.Context()); err != nil {
+		t.Error(err)
+	}
+	w.well(t)
+	if diff := gocmp.Diff(before, c.whole(t)); diff != "" {
+		t.Errorf("(-before +after)\n%s", diff)
+	}
+	w.reachEachOther(t, c, r, w.hostLinks(t)[0])
+	w.done(t, c)
+}
