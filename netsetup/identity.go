@@ -45,9 +45,24 @@ func (s *Setup) Identity(ctx context.Context, n *policy.Network, name, ifName st
 		return Identity{}, err
 	}
 	d := draft{Setup: s, container: Container{Workload: name}, facts: facts, dry: true}
-	l, id := d.lan(a), Identity{}
+	var id Identity
+	err = s.Store.View(ctx, func(tx *store.Tx) error {
+		l, viewErr := d.withHostAddresses(tx, d.lan(a), a)
+		if viewErr == nil {
+			id, viewErr = d.identity(l, a)
+		}
+		if viewErr == nil {
+			viewErr = id.holders(tx, l.scope)
+		}
+		return viewErr
+	})
+	return id, err
+}
+
+// identity is what follows from host, network, name and interface alone.
+func (d *draft) identity(l lan, a policy.Attachment) (id Identity, err error) {
 	var prefixes []netip.Prefix
-	for _, sub := range n.Subnets {
+	for _, sub := range a.Network.Subnets {
 		one, err := d.usual(l, a, sub)
 		if err != nil {
 			return Identity{}, err
@@ -58,7 +73,7 @@ func (s *Setup) Identity(ctx context.Context, n *policy.Network, name, ifName st
 		}
 	}
 	id.MAC, id.MACFrom = d.usualMAC(a, prefixes)
-	return id, s.Store.View(ctx, func(tx *store.Tx) error { return id.holders(tx, l.scope) })
+	return id, nil
 }
 
 // usual is the address that a workload has in a subnet when nobody else has it.
