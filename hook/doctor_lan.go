@@ -191,7 +191,15 @@ func (l lan) parentFindings() []engine.Finding {
 		add(engine.Fail, do, "%s %s of network %s is %s: no container gets on it", l.what(), l.link.Name, l.Name, what)
 	}
 	if !l.link.Up {
-		add(engine.Warn, "ip link set "+l.link.Name+" up", "%s %s of network %s is down", l.what(), l.link.Name, l.Name)
+		name := l.link.Name
+		if len(l.link.Subs) > 0 {
+			name = l.link.Subs[0].Parent // lanhook brings its own sub-interfaces up with what is below them
+		}
+		level, then := engine.Warn, "nobody is reached until it is up"
+		if l.ParentUp || l.Driver == policy.Bridge {
+			level, then = engine.Fail, "no container gets on it until it is up"
+		}
+		add(level, "ip link set "+name+" up", "%s %s of network %s is down: %s", l.what(), name, l.Name, then)
 	}
 	if l.Driver != policy.Bridge && l.MTU > l.link.MTU {
 		add(engine.Fail, "lower mtu in the policy, or raise the parent's", "network %s has an mtu of %d, and its parent %s one of %d: no container gets on it",

@@ -73,7 +73,21 @@ func TestParentFindings(t *testing.T) {
 			Do: "see which links there are with: ip link",
 		}},
 		{"down", func(l *lan) { l.link.Up = false }, engine.Finding{
-			Level: engine.Warn, Means: "parent ens192 of network lan is down", Do: "ip link set ens192 up",
+			Level: engine.Warn, Means: "parent ens192 of network lan is down: nobody is reached until it is up", Do: "ip link set ens192 up",
+		}},
+		{"down, with parent-wait", func(l *lan) { l.link.Up, l.ParentUp = false, true }, engine.Finding{
+			Level: engine.Fail, Means: "parent ens192 of network lan is down: no container gets on it until it is up", Do: "ip link set ens192 up",
+		}},
+		{"an uplink that is down", func(l *lan) {
+			l.link.Up, l.Driver, l.Uplink = false, policy.Bridge, policy.Parent{Name: "ens192"}
+		}, engine.Finding{
+			Level: engine.Fail, Means: "uplink ens192 of network lan is down: no container gets on it until it is up", Do: "ip link set ens192 up",
+		}},
+		{"down, below a sub-interface of lanhook's", func(l *lan) {
+			l.link.Up, l.link.Name, l.state.Addresses = false, "ens192.7", nil
+			l.link.Subs = []plan.Sub{{Name: "ens192.7", Parent: "ens192", Tag: policy.Tag{ID: 7}}}
+		}, engine.Finding{
+			Level: engine.Warn, Means: "parent ens192 of network lan is down: nobody is reached until it is up", Do: "ip link set ens192 up",
 		}},
 		{"the port of a bridge", func(l *lan) { l.link.MasterKind = "bridge" }, engine.Finding{
 			Level: engine.Fail, Means: "parent ens192 of network lan is a port of a bridge: no container gets on it",
