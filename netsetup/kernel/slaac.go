@@ -13,7 +13,10 @@ import (
 	"github.com/lanhook/lanhook/netsetup/plan"
 )
 
-// awaitAddresses waits for routers. What they gave is in [Kernel.Learned].
+// toSpare is what is left of an attach's time when it waits for routers no more: enough to end it, which is one transaction.
+const toSpare = 2 * time.Second
+
+// awaitAddresses waits for routers, and never so long that the attach would be cut off. What they gave is in [Kernel.Learned].
 func (k *Kernel) awaitAddresses(ctx context.Context, s plan.AwaitAddresses) error {
 	ns, err := k.namespace()
 	if err != nil {
@@ -34,7 +37,7 @@ func (k *Kernel) awaitAddresses(ctx context.Context, s plan.AwaitAddresses) erro
 			}
 			if len(found) > 0 {
 				k.learn(l.If, found)
-			} else if time.Since(began) < l.Wait {
+			} else if time.Since(began) < l.Wait && !isLate(ctx) {
 				still = append(still, l)
 			}
 		}
@@ -49,6 +52,11 @@ func (k *Kernel) awaitAddresses(ctx context.Context, s plan.AwaitAddresses) erro
 			return failed(context.Cause(ctx), "wait for an address from a router on %s", waiting[0].If)
 		}
 	}
+}
+
+func isLate(ctx context.Context) bool {
+	end, ends := ctx.Deadline()
+	return ends && time.Until(end) < toSpare
 }
 
 func (k *Kernel) learn(name string, found []netip.Prefix) {

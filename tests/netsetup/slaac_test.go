@@ -3,6 +3,7 @@
 package netsetup_test
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"slices"
@@ -133,6 +134,20 @@ func TestSLAACNoRouter(t *testing.T) {
 	w.Neighbour.Advertise(t, nettest.PeerName, advertised())
 	nettest.Eventually(t, "the container has heard the router", func() bool { return len(c.learned(t)) == 1 })
 	c.Do(t, func() { nettest.WriteSysctl(t, "ipv6/conf/all/forwarding", "0") })
+	c.detach(t)
+	w.empty(t)
+}
+
+// TestSLAACLate: who has little time left waits no longer than that, and is attached.
+func TestSLAACLate(t *testing.T) {
+	w := newRoutedWorld(t)
+	c := w.box(t, "c")
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	r, err := w.setup.Attach(ctx, c.container(t, "network=routers"))
+	if _, ok := errors.AsType[*netsetup.NoRouterError](r.Warnings); !ok || err != nil {
+		t.Errorf("error %v, warnings %v", err, r.Warnings)
+	}
 	c.detach(t)
 	w.empty(t)
 }
