@@ -66,8 +66,7 @@ func (d *draft) withHostAddresses(tx *store.Tx, l lan, a policy.Attachment) (lan
 }
 
 // hostAccess chooses the host's own addresses on a network with host-access: those that its link has already, or the policy's,
-// or one of each subnet that is free. They are new
-// when no record has them.
+// or one of each subnet that is free. They are new when no record has them.
 func (d *draft) hostAccess(tx *store.Tx, l lan, a policy.Attachment) (addrs []netip.Addr, isNew bool, err error) {
 	if !a.Network.HostAccess {
 		return nil, false, nil
@@ -112,13 +111,11 @@ func (d *draft) hostAddress(tx *store.Tx, l lan, a policy.Attachment, sub policy
 		return netip.Addr{}, fmt.Errorf("%s: network %s: the host cannot have its address by host-access: %w", a.IfName,
 			a.Network.Name, tx.InUse(fmt.Sprintf("address %s", sub.HostAddress), holder))
 	}
-	pool, picks := a.Network.HostPool(sub)
-	if !picks || sub.Prefix.Addr().Is6() && d.facts.NoIPv6 {
+	if !a.Network.PicksHost() || sub.Prefix.Addr().Is6() && d.facts.NoIPv6 {
 		return netip.Addr{}, nil
 	}
-	pool.Exclude = slices.Concat(pool.Exclude, l.own, l.reserved)
 	p := picking{draft: d, tx: tx, lan: l, foreign: movesOn(a), begun: true}
-	addr, err := ipam.Pick(pool, ipam.Place(d.HostID, a.Network.Name, "host-access", ""), func(addr netip.Addr) (string, bool) {
+	addr, err := ipam.Pick(l.pool(a, sub), ipam.Place(d.HostID, a.Network.Name, "host-access", ""), func(addr netip.Addr) (string, bool) {
 		if slices.ContainsFunc(d.rec.Leases, func(own store.Lease) bool { return own.Scope == l.scope && own.Addr == addr }) {
 			return d.rec.Container, true
 		}

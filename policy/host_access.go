@@ -132,10 +132,8 @@ func (d *decoder) hostLinks(doc *document) {
 	}
 }
 
-// HostPool is what the host's own address in the subnet is picked from; false where it has none, or the policy names it.
-func (n *Network) HostPool(s Subnet) (ipam.Pool, bool) {
-	return s.Pool(), n.HostAccess && n.IPAM == IPAMLocal && !n.NamesHost()
-}
+// PicksHost says whether the host's own addresses on the network are picked, one in each subnet.
+func (n *Network) PicksHost() bool { return n.HostAccess && n.IPAM == IPAMLocal && !n.NamesHost() }
 
 // NamesHost says whether the policy names the host's own addresses on the network.
 func (n *Network) NamesHost() bool {

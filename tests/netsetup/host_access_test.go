@@ -440,3 +440,19 @@ func TestHostAccessCrash(t *testing.T) {
 	}
 	w.crash(t, c, p, true)
 }
+
+// A workload has the same addresses whether the host has one beside it already or not.
+func TestHostAccessKeepsPlaces(t *testing.T) {
+	w := newWorld(t, reach("lan", ""))
+	for _, name := range []string{"a", "b", "c", "d"} {
+		c := w.box(t, name)
+		alone := c.attach(t, "network=lan").Interfaces[0].Addresses
+		c.detach(t)
+		other := w.box(t, "other")
+		other.attach(t, "network=lan,ip=10.77.0.3,ip=fd77::3")
+		if diff := cmp.Diff(alone, c.attach(t, "network=lan").Interfaces[0].Addresses, byText()); diff != "" {
+			t.Errorf("addresses of %s (-alone +beside another):\n%s", name, diff)
+		}
+		w.done(t, c, other)
+	}
+}
