@@ -180,13 +180,12 @@ func (s *Setup) checkHostLink(l plan.EnsureHostLink) ([]Drift, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !ok {
-		return []Drift{{What: fmt.Sprintf("the host's link %s is gone", l.Name), Repair: true}}, nil
-	}
 	parent, there, err := s.Host.Link(l.Parent)
 	switch {
 	case err != nil:
 		return nil, err
+	case !ok:
+		return []Drift{{What: fmt.Sprintf("the host's link %s is gone", l.Name), Repair: there && parent.Up}}, nil
 	case link.Group != plan.Group || link.Kind != l.Driver.String():
 		return []Drift{{What: fmt.Sprintf("link %s is not the host's %s on %s", l.Name, l.Driver, l.Parent)}}, nil
 	case !there || link.Parent != parent.Index:

@@ -456,3 +456,44 @@ func TestHostAccessKeepsPlaces(t *testing.T) {
 		w.done(t, c, other)
 	}
 }
+
+// TestHostAccessRemake cuts the wire and lays it anew: repair makes the host's link with its routes again along with the children.
+func TestHostAccessRemake(t *testing.T) {
+	w := newWorld(t, reach("lan", ""))
+	c, d := w.box(t, "c"), w.box(t, "d")
+	first, second := c.attach(t, "network=lan"), d.attach(t, "network=lan")
+	for range 2 {
+		w.Cut(t)
+		if said := w.checked(t)["c"]; !strings.Contains(said, "the host's link "+plan.HostLinkName("lan", nettest.Parent)+" is gone") {
+			t.Errorf("check says %q", said)
+		}
+		if r, err := w.setup.Repair(t.Context()); err != nil || !r.None() {
+			t.Errorf("repair without the parent: %+v (%v)", r, err)
+		}
+		w.Lay(t)
+		if _, err := w.setup.Repair(t.Context()); err != nil {
+			t.Error(err)
+		}
+		w.well(t)
+		w.reachEachOther(t, c, first, w.hostLinks(t)[0])
+		w.reachEachOther(t, d, second, w.hostLinks(t)[0])
+	}
+	w.done(t, c, d)
+}
+
+// A parent that is down carries nothing yet, and the host's link is made all the same: it works once the parent is up.
+func TestHostAccessParentDown(t *testing.T) {
+	w := newWorld(t, reach("lan", ""))
+	change(t, w.Host, nettest.Parent, netlink.LinkSetDown)
+	w.Host.Remember(t)
+	c := w.box(t, "c")
+	r := c.attach(t, "network=lan")
+	change(t, w.Host, nettest.Parent, netlink.LinkSetUp)
+	if _, err := w.setup.Repair(t.Context()); err != nil {
+		t.Error(err)
+	}
+	w.reachEachOther(t, c, r, w.hostLinks(t)[0])
+	c.detach(t)
+	change(t, w.Host, nettest.Parent, netlink.LinkSetDown)
+	w.empty(t)
+}
