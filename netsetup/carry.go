@@ -16,6 +16,7 @@ import (
 // makes the record final. It takes everything back when something fails.
 func (s *Setup) carryOut(ctx context.Context, d *draft, use *sharing) error {
 	k := s.Host.Kernel(d.ns)
+	defer k.Close()
 	k.Renew = func(ctx context.Context) error { return s.renewFor(ctx, d.rec, use) }
 	k.Warn = func(err error) { d.taken = append(d.taken, err) }
 	done, err := run(ctx, k, d.rec.Steps[:plan.Linked(d.rec.Steps)])

@@ -46,7 +46,7 @@ func (s *Setup) conclude(ctx context.Context, d *draft, k apply.Kernel, done int
 		if is {
 			done-- // to ask changes nothing
 			last = taken
-			if d.awaits(taken) && time.Since(asking) < dying && context.Cause(ctx) == nil {
+			if !taken.Late && d.awaits(taken) && time.Since(asking) < dying && context.Cause(ctx) == nil {
 				continue
 			}
 			err = s.chooseAgain(ctx, d, taken, done)
@@ -56,7 +56,7 @@ func (s *Setup) conclude(ctx context.Context, d *draft, k apply.Kernel, done int
 		case cutOff:
 			return done, fmt.Errorf("%w; of %d addresses that were tried, the last one: %w", err, len(d.tried), last)
 		case is && err == nil:
-		case is && isLast(err) && mayEnd(taken) && time.Since(asking) < dying:
+		case is && !taken.Late && isLast(err) && mayEnd(taken) && time.Since(asking) < dying:
 		default:
 			return done, err
 		}

@@ -27,7 +27,11 @@ type Taken struct {
 }
 
 // TakenError are addresses that others have. There is at least one.
-type TakenError struct{ Found []Taken }
+type TakenError struct {
+	Found []Taken
+	// Late says that the container's links have the addresses already: somebody has claimed or asked for them just before.
+	Late bool
+}
 
 func (e *TakenError) Error() string {
 	texts := make([]string, len(e.Found))
@@ -54,26 +58,25 @@ type asked struct {
 	err    error
 }
 
-// probeLinks asks on all links at the same time. What is only to be warned of goes to k.Warn.
+// probeLinks asks on all links at the same time. What is only to be warned of goes to k.Warn. The sockets stay open, and receive,
+// until the addresses are announced.
 func (k *Kernel) probeLinks(ctx context.Context, s plan.ProbeLinks) (err error) {
-	links := make([]asked, len(s.Links))
+	k.Close()
 	defer func() {
-		for _, l := range links {
-			if l.socket != nil {
-				err = errors.Join(err, l.socket.Close())
-			}
+		if err != nil {
+			k.Close()
 		}
 	}()
-	for i, p := range s.Links {
-		links[i] = asked{Probe: p}
-		if links[i].socket, links[i].mac, err = k.wire(p.If, p.By, p.Addresses); err != nil {
+	for _, p := range s.Links {
+		l := &asked{Probe: p}
+		if l.socket, l.mac, err = k.wire(p.If, p.By, p.Addresses); err != nil {
 			return err
 		}
+		k.asked = append(k.asked, l)
 	}
 	var all sync.WaitGroup
-	for i := range links {
+	for _, l := range k.asked {
 		all.Go(func() {
-			l := &links[i]
 			timing := probe.Fast()
 			if l.RFC {
 				timing = probe.RFC()
@@ -82,30 +85,51 @@ func (k *Kernel) probeLinks(ctx context.Context, s plan.ProbeLinks) (err error) 
 		})
 	}
 	all.Wait()
-	var e TakenError
-	for _, l := range links {
+	found, err := k.found()
+	if err != nil {
+		return err
+	}
+	return found.orNil()
+}
+
+// found are the conflicts of all links that were asked on, but for those that are only to be warned of.
+func (k *Kernel) found() (*TakenError, error) {
+	all := &TakenError{}
+	for _, l := range k.asked {
 		conflict, isConflict := errors.AsType[*probe.ConflictError](l.err)
+		if l.err == nil {
+			continue
+		}
+		if !isConflict {
+			return nil, failed(l.err, "probe on %s", l.If)
+		}
+		found, err := k.taken(l.Probe, conflict)
 		switch {
-		case l.err == nil:
-		case !isConflict:
-			return failed(l.err, "probe on %s", l.If)
+		case err != nil:
+			return nil, err
+		case len(found.Found) == 0:
+		case l.Warn:
+			k.warn(found)
 		default:
-			found, listErr := k.taken(l.Probe, conflict)
-			switch {
-			case listErr != nil:
-				return listErr
-			case len(found.Found) == 0:
-			case l.Warn:
-				k.warn(found)
-			default:
-				e.Found = append(e.Found, found.Found...)
-			}
+			all.Found = append(all.Found, found.Found...)
 		}
 	}
+	return all, nil
+}
+
+func (e *TakenError) orNil() error {
 	if len(e.Found) == 0 {
 		return nil
 	}
-	return &e
+	return e
+}
+
+// Close closes the sockets by which LANs were asked whose addresses were not announced since. It may be called more than once.
+func (k *Kernel) Close() {
+	for _, l := range k.asked {
+		l.socket.Close() //nolint:errcheck // nothing is written that could get lost
+	}
+	k.asked = nil
 }
 
 // taken is what a conflict says of a probe. For the host's own addresses other links of the host may have answered.
@@ -132,19 +156,45 @@ func (k *Kernel) warn(err error) {
 	}
 }
 
-// announceLinks tells the LANs of links their addresses.
+// announceLinks looks who has asked for the addresses since they were asked for, and tells the LANs of links that they are here.
 func (k *Kernel) announceLinks(s plan.AnnounceLinks) error {
-	for _, a := range s.Links {
-		socket, mac, err := k.wire(a.If, "", nil)
-		if err != nil {
-			return err
+	defer k.Close()
+	for _, l := range k.asked {
+		l.err = nil
+		if !l.Host { // the kernel has answered for the host's own all the time
+			l.err = probe.Late(l.socket, l.mac, l.Addresses)
 		}
-		err = failed(probe.Announce(socket, mac, a.Addresses), "announce on %s", a.If)
-		if err = errors.Join(err, socket.Close()); err != nil {
+	}
+	late, err := k.found()
+	if err != nil {
+		return err
+	}
+	if late.Late = true; len(late.Found) > 0 {
+		return late
+	}
+	for _, a := range s.Links {
+		if a.Quiet {
+			continue
+		}
+		if err := k.announce(a); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// announce tells one LAN, by the socket on the container's link by which it was asked, or by one of its own.
+func (k *Kernel) announce(a plan.Announcement) error {
+	for _, l := range k.asked {
+		if l.If == a.If && l.By == "" {
+			return failed(probe.Announce(l.socket, l.mac, a.Addresses), "announce on %s", a.If)
+		}
+	}
+	socket, mac, err := k.wire(a.If, "", nil)
+	if err != nil {
+		return err
+	}
+	return errors.Join(failed(probe.Announce(socket, mac, a.Addresses), "announce on %s", a.If), socket.Close())
 }
 
 // wire opens a packet socket on a link of the container, or, where that is named, on one of the host.

@@ -27,6 +27,8 @@ type Kernel struct {
 	Warn func(error)
 	// ports are the container's links that steps made or looked up, by name.
 	ports map[string]port
+	// asked are the links on which LANs were asked, until what was asked for is announced.
+	asked []*asked
 	// learned are the addresses that routers gave, by the link's name.
 	learned map[string][]netip.Prefix
 }

@@ -15,7 +15,8 @@ type (
 	// before they have these. It fails when one of them is somebody's, unless it is only to warn.
 	ProbeLinks struct{ Links []Probe }
 
-	// AnnounceLinks tells the LANs of the links that their addresses are here.
+	// AnnounceLinks tells the LANs of the links that their addresses are here. After ProbeLinks it looks first whether somebody has
+	// claimed one, or asked for it, since the answers were awaited and before the kernel answered itself; then it fails as that does.
 	AnnounceLinks struct{ Links []Announcement }
 )
 
@@ -40,6 +41,8 @@ type Probe struct {
 type Announcement struct {
 	If        string
 	Addresses []netip.Addr
+	// Quiet only looks.
+	Quiet bool
 }
 
 func (ProbeLinks) step()    {}
@@ -67,9 +70,12 @@ func (s ProbeLinks) String() string {
 func (s AnnounceLinks) String() string {
 	texts := make([]string, len(s.Links))
 	for i, a := range s.Links {
-		texts[i] = fmt.Sprintf("%s on %s", addressText(a.Addresses), a.If)
+		texts[i] = fmt.Sprintf("announce %s on %s", addressText(a.Addresses), a.If)
+		if a.Quiet {
+			texts[i] = fmt.Sprintf("confirm %s on %s", addressText(a.Addresses), a.If)
+		}
 	}
-	return "container: announce " + strings.Join(texts, ", ")
+	return "container: " + strings.Join(texts, ", ")
 }
 
 func addressText(addrs []netip.Addr) string {
@@ -96,6 +102,7 @@ func (c *Codec) probe(p *Probe) {
 func (c *Codec) announcement(a *Announcement) {
 	c.Text(&a.If)
 	List(c, &a.Addresses, (*Codec).Addr)
+	c.Flag(&a.Quiet)
 }
 
 // asks says whether the link's addresses are probed for.
@@ -144,8 +151,8 @@ func probes(in Input, links []link) Steps {
 func announcements(links []link) Steps {
 	var s AnnounceLinks
 	for _, l := range links {
-		if l.asks() && l.Network.Announce {
-			s.Links = append(s.Links, Announcement{If: l.IfName, Addresses: slices.Clone(l.addresses())})
+		if l.asks() {
+			s.Links = append(s.Links, Announcement{If: l.IfName, Addresses: slices.Clone(l.addresses()), Quiet: !l.Network.Announce})
 		}
 	}
 	if len(s.Links) == 0 {

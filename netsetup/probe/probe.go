@@ -103,6 +103,27 @@ func Run(ctx context.Context, w Wire, mac net.HardwareAddr, addrs []netip.Addr, 
 	return p.result()
 }
 
+// maxLate is how many frames are looked at that were received since: as many as the socket's buffer holds, or more.
+const maxLate = 4096
+
+// Late says who has claimed one of the addresses, or asked for it, since [Run] has ended, by a [*ConflictError]. It does not wait.
+// Between the end of the questions and the moment from which on the kernel answers for an address, nobody else would say so.
+func Late(w Wire, mac net.HardwareAddr, addrs []netip.Addr) error {
+	p := probe{wire: w, mac: mac, found: map[netip.Addr]Conflict{}, addrs: addrs}
+	var buf [maxFrame]byte
+	for range maxLate {
+		n, err := w.Receive(buf[:], time.Time{})
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("listen to what the LAN says of addresses: %w", err)
+		}
+		p.hear(buf[:n])
+	}
+	return p.result()
+}
+
 // Announce tells the link that the addresses are here.
 func Announce(w Wire, mac net.HardwareAddr, addrs []netip.Addr) error {
 	for _, a := range addrs {

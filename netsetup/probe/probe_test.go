@@ -99,6 +99,39 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestLate looks at what has come since, and waits for nothing.
+func TestLate(t *testing.T) {
+	a := addr("192.0.2.9")
+	for name, c := range map[string]struct {
+		frames [][]byte
+		want   string
+	}{
+		"nothing":  {nil, ""},
+		"its echo": {[][]byte{question(own(), a)}, ""},
+		"a rival":  {[][]byte{question(own(), a), question(other(), a)}, "02:00:00:00:00:02 is about to take address 192.0.2.9, too"},
+		"a flood":  {slices.Repeat([][]byte{replyARP(other(), addr("192.0.2.10"))}, 2*maxLate), ""},
+	} {
+		got := ""
+		if err := Late(&lan{waiting: c.frames}, own(), []netip.Addr{a}); err != nil {
+			got = err.Error()
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+	cause := errors.New("the link is down")
+	if err := Late(&broken{cause}, own(), []netip.Addr{a}); !errors.Is(err, cause) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// broken is a wire from which nothing can be received.
+type broken struct{ err error }
+
+func (b *broken) Send([]byte) error { return nil }
+
+func (b *broken) Receive([]byte, time.Time) (int, error) { return 0, b.err }
+
 // TestRunAsks counts the questions: three for each address that nobody has, and none for one that is known to be somebody's.
 func TestRunAsks(t *testing.T) {
 	addrs := []netip.Addr{addr("192.0.2.9"), addr("192.0.2.10"), addr("2001:db8::9")}

@@ -5,6 +5,7 @@ package kernel_test
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -46,6 +47,38 @@ func TestProbeLinks(t *testing.T) {
 		plan.AnnounceLinks{Links: []plan.Announcement{{If: "eth0", Addresses: free}}})
 	c.Ping(t, nettest.PeerPrefix4().Addr())
 	c.Ping(t, nettest.PeerPrefix6().Addr())
+}
+
+// TestProbeLate: somebody who asks for the address after the questions, and before the kernel answers for it, is not missed, and
+// neither is the end of the sockets.
+func TestProbeLate(t *testing.T) {
+	nettest.Need(t, nettest.Macvlan)
+	n := nettest.New(t)
+	h := openHost(t, n)
+	c := n.Namespace(t, "container")
+	ns, _ := openNamespace(t, h, c)
+	k := h.Kernel(ns)
+	t.Cleanup(k.Close)
+	run(t, k, macvlan(parent(t, h), policy.ModeBridge)[0], plan.SetLink{From: own, Name: "eth0", Alias: "a"})
+	addrs := []netip.Addr{addr("10.77.0.8")}
+	announce := plan.AnnounceLinks{Links: []plan.Announcement{{If: "eth0", Addresses: addrs, Quiet: true}}}
+	tap := n.Neighbour.Tap(t, nettest.PeerName)
+	for name, late := range map[string]bool{"nobody": false, "somebody": true} {
+		run(t, k, plan.ProbeLinks{Links: []plan.Probe{{If: "eth0", Addresses: addrs}}})
+		if late {
+			before := c.Received(t, "eth0")
+			// An ARP probe (RFC 5227 2.1.1) of another host.
+			tap.Send(t, slices.Concat([]byte{
+				0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xd0, 0, 0, 0, 0, 9, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1,
+				0xd0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+			}, addrs[0].AsSlice(), make([]byte, 18)))
+			nettest.Eventually(t, "the question is here", func() bool { return c.Received(t, "eth0") > before })
+		}
+		taken, is := errors.AsType[*kernel.TakenError](k.Apply(t.Context(), announce))
+		if is != late || is && (!taken.Late || !taken.Found[0].Asks || taken.Found[0].MAC.String() != "d0:00:00:00:00:09") {
+			t.Errorf("%s: found %+v", name, taken)
+		}
+	}
 }
 
 // TestStaleNeighbour: whoever keeps an old MAC address for an address that comes back reaches it at once.
