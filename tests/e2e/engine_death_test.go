@@ -83,7 +83,7 @@ func (s *site) engineDeaths(t *testing.T, d *daemon, ways []way) {
 			d.kill9(t)
 			d.begin(t)
 			if w.survives() {
-				networks()[1].pings(t, c, w.exec(t, id))
+				networkOf("apps").pings(t, c, w.exec(t, id))
 			} else {
 				s.freed(t, true)
 			}

@@ -216,13 +216,13 @@ func (s *site) dockerNetwork(t *testing.T, d *docker) {
 		t.Errorf("the interface in Docker is %s, want lan0", name)
 	}
 	gateway, _, _ := strings.Cut(dockerBridge, "/")
-	networks()[0].pings(t, c, d.exec(t, id))
+	networkOf("lan").pings(t, c, d.exec(t, id))
 	d.exec(t, id)("/bin/ping", "-c", "1", "-W", "3", gateway)
 	if route := d.docker(t, "exec", id, "/bin/ip", "route"); !strings.Contains(route, "default via "+gateway) {
 		t.Errorf("Docker's default route is not there:\n%s", route)
 	}
 	d.restart(t, id)
-	networks()[0].pings(t, s.attached(t, id), d.exec(t, id))
+	networkOf("lan").pings(t, s.attached(t, id), d.exec(t, id))
 	d.remove(t, id)
 	s.gone(t)
 }

@@ -76,7 +76,7 @@ func TestEngineDockerForward(t *testing.T) {
 				}
 			}
 			s.reached(t, id, d.exec(t, id))
-			networks()[1].pings(t, s.attached(t, id), d.exec(t, id))
+			networkOf("apps").pings(t, s.attached(t, id), d.exec(t, id))
 			d.remove(t, id)
 			s.gone(t)
 			s.unpublished(t)

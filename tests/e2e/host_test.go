@@ -214,6 +214,12 @@ func networks() []network {
 	}
 }
 
+// networkOf is the one of a name.
+func networkOf(name string) network {
+	all := networks()
+	return all[slices.IndexFunc(all, func(n network) bool { return n.name == name })]
+}
+
 // pings sends a packet each way between a container and its neighbours. exec runs a command in the container.
 func (n network) pings(t *testing.T, c container, exec func(args ...string)) {
 	t.Helper()

@@ -201,7 +201,7 @@ func TestPodmanNothingAsked(t *testing.T) {
 // there, and its end changes nothing; one that asks for the same does so with a record; one that asks for the same
 // interface on another network is refused, and the first keeps its own. The namespace ends with its last container.
 func TestPodmanJoined(t *testing.T) {
-	n := networks()[0]
+	n := networkOf("lan")
 	p := newPodman(t, "runc")
 	first := p.start(t, "e2e-first", "io.lanhook.network="+n.name)
 	join := func(name string, flags ...string) []string {
@@ -221,7 +221,7 @@ func TestPodmanJoined(t *testing.T) {
 	p.remove(t, "e2e-third")
 	n.pings(t, p.attached(t, first), p.exec(t, "e2e-first"))
 
-	_, stderr, err := try("podman", join("e2e-fourth", "--annotation", "io.lanhook.network="+networks()[1].name)...)
+	_, stderr, err := try("podman", join("e2e-fourth", "--annotation", "io.lanhook.network=apps")...)
 	if want := "it is on network lan, not apps"; err == nil || !strings.Contains(stderr, "eth0") || !strings.Contains(stderr, want) {
 		t.Errorf("another eth0 in one namespace: error %v, want %q: %s", err, want, stderr)
 	}

@@ -25,7 +25,7 @@ func TestRuntimeAgain(t *testing.T) {
 			t.Run(program+" "+name, func(t *testing.T) {
 				r := newOCI(t, program)
 				root := rootfs(t, r.dir)
-				lan := networks()[0]
+				lan := networkOf("lan")
 				var first container
 				for i := range rounds {
 					id := "e2e-again"
@@ -62,7 +62,7 @@ func TestPodmanAgain(t *testing.T) {
 	for _, runtime := range runtimes() {
 		t.Run(runtime, func(t *testing.T) {
 			p := newPodman(t, runtime)
-			lan := networks()[0]
+			lan := networkOf("lan")
 			id := p.start(t, "e2e-again", "io.lanhook.network=lan", "io.lanhook.name=e2e-again")
 			first := p.attached(t, id)
 			for i := range rounds {
