@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"slices"
 	"syscall"
@@ -250,7 +251,7 @@ func portDrift(port uint16) string {
 	return fmt.Sprintf("port %d is no more kept from the host's own connections (ip_local_reserved_ports)", port)
 }
 
-// announce tells LANs the addresses of living containers. An interface that its container has removed is passed over.
+// announce tells LANs the addresses of living containers.
 func (s *Setup) announce(ctx context.Context, records []store.Record, r *Repaired) error {
 	var errs []error
 	for _, rec := range records {
@@ -258,22 +259,55 @@ func (s *Setup) announce(ctx context.Context, records []store.Record, r *Repaire
 		if len(step.Links) == 0 || rec.State != store.Attached || !alive(rec.Process) {
 			continue
 		}
-		switch err := s.announceFor(ctx, rec, step); {
-		case errors.Is(err, syscall.ENODEV):
-		case err != nil:
+		announced, err := s.announceFor(ctx, rec, step)
+		if err != nil {
 			errs = append(errs, fmt.Errorf("container %s: %w", rec.Container, err))
-		default:
+		}
+		if announced {
 			r.Announced++
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (s *Setup) announceFor(ctx context.Context, rec store.Record, step plan.AnnounceLinks) error {
+// announceFor says false when there was nothing to announce: what the container has removed is passed over.
+func (s *Setup) announceFor(ctx context.Context, rec store.Record, step plan.AnnounceLinks) (announced bool, err error) {
 	ns, err := s.open(rec)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil // it has just ended
+	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer ns.Close()
-	return s.Host.Kernel(ns).Apply(ctx, step)
+	if step, err = present(ns, step); err != nil || len(step.Links) == 0 {
+		return false, err
+	}
+	err = s.Host.Kernel(ns).Apply(ctx, step)
+	if errors.Is(err, syscall.ENODEV) {
+		return false, nil // a link was removed since
+	}
+	return err == nil, err
+}
+
+// present are the announcements of addresses that links of Ethernet still have: those that a container has removed may be
+// another host's by now.
+func present(ns *kernel.Namespace, step plan.AnnounceLinks) (plan.AnnounceLinks, error) {
+	var s plan.AnnounceLinks
+	for _, a := range step.Links {
+		link, there, err := ns.Link(a.If)
+		if err != nil {
+			return s, err
+		}
+		if !there || !link.Up || len(link.MAC) != macLen {
+			continue
+		}
+		a.Addresses = slices.DeleteFunc(a.Addresses, func(addr netip.Addr) bool {
+			return !slices.ContainsFunc(link.Addresses, func(p netip.Prefix) bool { return p.Addr() == addr })
+		})
+		if len(a.Addresses) > 0 {
+			s.Links = append(s.Links, a)
+		}
+	}
+	return s, nil
 }

@@ -292,6 +292,30 @@ func TestRepairAnnounces(t *testing.T) {
 	w.empty(t)
 }
 
+// What a container has removed is announced no more, since it may be another host's by now; the rest of what it has still is.
+func TestRepairAnnouncesWhatIsThere(t *testing.T) {
+	w := newWorld(t, remakes)
+	b := w.box(t, "c")
+	b.attach(t, "network=lan,ip=10.77.0.9", "network.eth1=other,ip=10.88.0.9", "network.eth2=other,ip=10.88.0.10")
+	change(t, b.Space, "eth0", netlink.LinkDel)
+	change(t, b.Space, "eth1", func(l netlink.Link) error {
+		return netlink.AddrDel(l, &netlink.Addr{IPNet: &net.IPNet{IP: net.IP{10, 88, 0, 9}, Mask: net.CIDRMask(24, 32)}})
+	})
+	tap := w.Neighbour.Tap(t, nettest.PeerName)
+	if r, err := w.setup.Repair(t.Context()); err != nil || r.Announced != 1 {
+		t.Errorf("repaired %+v (%v)", r, err)
+	}
+	announces := func(frame []byte, last byte) bool {
+		return len(frame) >= 42 && frame[12] == 8 && frame[13] == 6 && frame[31] == last && slices.Equal(frame[28:32], frame[38:42])
+	}
+	for _, frame := range tap.Until(t, func(frame []byte) bool { return announces(frame, 10) }) {
+		if announces(frame, 9) {
+			t.Errorf("announced %s, which the container has no more", net.IP(frame[28:32]))
+		}
+	}
+	w.done(t, b)
+}
+
 // neighbour is the MAC address that the neighbour has for an address.
 func (w *world) neighbour(t *testing.T, addr netip.Addr) (mac net.HardwareAddr) {
 	t.Helper()
