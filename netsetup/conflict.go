@@ -151,15 +151,11 @@ func (d *draft) pick(tx *store.Tx, l lan, a policy.Attachment, sub policy.Subnet
 		// Whoever asked for the same one at the same time would go on to the next with it.
 		start = ipam.Place(d.HostID, a.Network.Name, d.rec.ID, a.IfName)
 	}
-	addr, err := ipam.Pick(pool, start, p.used)
-	if err != nil && p.stop == nil && p.older {
-		p.scarce = true
-		addr, err = ipam.Pick(pool, start, p.used)
-	}
-	if p.stop != nil {
+	addr, err := p.search(pool, start)
+	switch {
+	case p.stop != nil:
 		return netip.Addr{}, p.stop
-	}
-	if err != nil {
+	case err != nil:
 		return netip.Addr{}, fmt.Errorf("%s: network %s: %w", a.IfName, a.Network.Name, err)
 	}
 	return addr, d.take(tx, store.Lease{Scope: l.scope, Addr: addr, IfName: a.IfName})
@@ -180,10 +176,23 @@ type picking struct {
 	stop error
 }
 
+// search looks for a free address from a place on. Where it has no use to go on, p.stop says why.
+func (p *picking) search(pool ipam.Pool, start uint64) (netip.Addr, error) {
+	addr, err := ipam.Pick(pool, start, p.used)
+	if err != nil && p.stop == nil && p.older {
+		p.scarce = true
+		addr, err = ipam.Pick(pool, start, p.used)
+	}
+	return addr, err
+}
+
 // used says by whom an address is in use.
 func (p *picking) used(addr netip.Addr) (holder string, taken bool) {
 	if holder, taken = p.lan.has(addr); taken {
 		return holder, true // the next one is the workload's place then
+	}
+	if p.sibling(p.lan.scope, addr) != "" {
+		return p.rec.Container, true
 	}
 	lease, taken, err := p.tx.Holder(p.lan.scope, addr)
 	taken = taken && lease.Ref() != p.rec.Ref() // it keeps what it has when it chooses again
@@ -203,6 +212,21 @@ func (p *picking) used(addr netip.Addr) (holder string, taken bool) {
 		return "", false
 	}
 	return lease.Container, taken
+}
+
+// sibling is the interface of this container that has got an address of a scope before, or asks for it; "" for none.
+func (d *draft) sibling(scope string, addr netip.Addr) string {
+	for _, l := range d.rec.Leases {
+		if l.Scope == scope && l.Addr == addr {
+			return l.IfName
+		}
+	}
+	for _, a := range d.own {
+		if slices.ContainsFunc(a.IPs, func(p netip.Prefix) bool { return p.Addr() == addr }) {
+			return a.IfName
+		}
+	}
+	return ""
 }
 
 // counts says whether an address that others were found to have is not to be tried. None is tried twice for one attach.

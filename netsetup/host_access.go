@@ -115,12 +115,7 @@ func (d *draft) hostAddress(tx *store.Tx, l lan, a policy.Attachment, sub policy
 		return netip.Addr{}, nil
 	}
 	p := picking{draft: d, tx: tx, lan: l, foreign: movesOn(a), begun: true}
-	addr, err := ipam.Pick(l.pool(a, sub), ipam.Place(d.HostID, a.Network.Name, "host-access", ""), func(addr netip.Addr) (string, bool) {
-		if slices.ContainsFunc(d.rec.Leases, func(own store.Lease) bool { return own.Scope == l.scope && own.Addr == addr }) {
-			return d.rec.Container, true
-		}
-		return p.used(addr)
-	})
+	addr, err := p.search(l.pool(a, sub), ipam.Place(d.HostID, a.Network.Name, "host-access", ""))
 	switch {
 	case p.stop != nil:
 		return netip.Addr{}, p.stop

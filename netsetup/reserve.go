@@ -13,7 +13,8 @@ import (
 // one that is picked. It is the zero Addr where the network gives neither.
 func (d *draft) addressIn(tx *store.Tx, l lan, a policy.Attachment, sub policy.Subnet) (netip.Addr, error) {
 	if a.Withheld {
-		d.withhold(sub, a.Network.ReservedFor(d.container.Workload), "rule "+a.Rule+" does not let this container have that name")
+		addr, _ := reservedIn(a.Network.ReservedFor(d.container.Workload), sub)
+		d.withhold(a, addr, "rule "+a.Rule+" does not let this container have that name")
 	}
 	if addr, kept := reservedIn(a.Reserved, sub); kept {
 		why, err := d.takeReserved(tx, l, a, addr)
@@ -23,7 +24,7 @@ func (d *draft) addressIn(tx *store.Tx, l lan, a policy.Attachment, sub policy.S
 		if a.Network.IPAM != policy.IPAMLocal {
 			return netip.Addr{}, fmt.Errorf("%s: %s is reserved for %q, but %s", a.IfName, addr, d.container.Workload, why)
 		}
-		d.withhold(sub, a.Reserved, why)
+		d.withhold(a, addr, why)
 	}
 	if a.Network.IPAM != policy.IPAMLocal {
 		return netip.Addr{}, nil
@@ -36,6 +37,9 @@ func (d *draft) addressIn(tx *store.Tx, l lan, a policy.Attachment, sub policy.S
 func (d *draft) takeReserved(tx *store.Tx, l lan, a policy.Attachment, addr netip.Addr) (why string, err error) {
 	if contains(l.own, addr) {
 		return "this host has it", nil
+	}
+	if other := d.sibling(l.scope, addr); other != "" {
+		return "its " + other + " has it", nil
 	}
 	if contains(l.reserved, addr) {
 		return "another network of the policy on the same LAN keeps it back", nil
@@ -56,10 +60,11 @@ func (d *draft) takeReserved(tx *store.Tx, l lan, a policy.Attachment, addr neti
 	return fmt.Sprintf("container %s has it", lease.Container), nil
 }
 
-// withhold notes why what is reserved in a subnet for the container's name is not its.
-func (d *draft) withhold(sub policy.Subnet, reserved []netip.Prefix, why string) {
-	if addr, ok := reservedIn(reserved, sub); ok {
-		d.withheld = append(d.withheld, fmt.Errorf("%s is reserved for %q, but %s; it has another address", addr, d.container.Workload, why))
+// withhold notes why an address that is reserved for the container's name is not its; a zero Addr is none.
+func (d *draft) withhold(a policy.Attachment, addr netip.Addr, why string) {
+	if addr.IsValid() {
+		d.withheld = append(d.withheld, fmt.Errorf("%s is reserved for %q, but %s; %s has another address",
+			addr, d.container.Workload, why, a.IfName))
 	}
 }
 

@@ -178,6 +178,19 @@ func TestReserved(t *testing.T) {
 			w.done(t, second)
 		}
 	})
+	t.Run("of two interfaces the first has it", func(t *testing.T) {
+		w := newWorld(t, strings.Replace(lan4, "driver", `reserve = { printer = "10.77.0.77" }`+"\ndriver", 1))
+		c := w.box(t, "c")
+		r := c.attach(t, "network.eth0=lan", "network.eth1=lan", "name=printer")
+		if got := address4(t, r.Interfaces[0]); got != "10.77.0.77" || address4(t, r.Interfaces[1]) == got {
+			t.Errorf("it has %+v", r.Interfaces)
+		}
+		const want = `10.77.0.77 is reserved for "printer", but its eth0 has it; eth1 has another address`
+		if fmt.Sprint(r.Warnings) != want {
+			t.Errorf("the warning is %v, want %s", r.Warnings, want)
+		}
+		w.done(t, c)
+	})
 	t.Run("and where they are when the host gets an address", func(t *testing.T) {
 		w := newWorld(t, lan4)
 		c := w.box(t, "c")
@@ -190,6 +203,24 @@ func TestReserved(t *testing.T) {
 		}
 		w.done(t, c)
 	})
+}
+
+// Two interfaces of a container on one LAN never have one address: nobody could tell them apart, and asked for it, each would
+// answer the other.
+func TestTwoInterfacesOfALAN(t *testing.T) {
+	two := reserving("")
+	for _, conflict := range []string{"next", "off"} {
+		w := newWorld(t, strings.Replace(two, "driver", fmt.Sprintf("conflict = %q\ndriver", conflict), 1))
+		for _, id := range []string{"a", "b", "c", "d"} {
+			c := w.box(t, id)
+			c.refused(t, "all 2 are in use by "+id, "network.eth0=lan", "network.eth1=lan", "network.eth2=lan")
+			r := c.attach(t, "network.eth0=lan", "network.eth1=lan,ip=10.77.0.8")
+			if got := address4(t, r.Interfaces[0]); got != "10.77.0.9" {
+				t.Errorf("beside one that is asked for it has %s", got)
+			}
+			w.done(t, c)
+		}
+	}
 }
 
 // What a workload is known by on its LAN follows from host, network and name alone, and not from what lanhook remembers.
