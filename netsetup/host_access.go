@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/lanhook/lanhook/netsetup/ipam"
 	"github.com/lanhook/lanhook/netsetup/plan"
@@ -66,7 +67,8 @@ func (d *draft) withHostAddresses(tx *store.Tx, l lan, a policy.Attachment) (lan
 }
 
 // hostAccess chooses the host's own addresses on a network with host-access: those that its link has already, or the policy's,
-// or one of each subnet that is free. They are new when no record has them.
+// or one of each subnet that is free. They are new until a container is attached with them: each attach asks the LAN for them
+// until then, for the one that chose them may find them taken, and begin again while others have got them from its record.
 func (d *draft) hostAccess(tx *store.Tx, l lan, a policy.Attachment) (addrs []netip.Addr, isNew bool, err error) {
 	if !a.Network.HostAccess {
 		return nil, false, nil
@@ -79,7 +81,8 @@ func (d *draft) hostAccess(tx *store.Tx, l lan, a policy.Attachment) (addrs []ne
 	}
 	if len(addrs) > 0 {
 		slices.SortFunc(addrs, netip.Addr.Compare)
-		return addrs, false, nil
+		isNew, err = d.hostIsNew(tx, l, a, addrs)
+		return addrs, isNew, err
 	}
 	for _, sub := range a.Network.Subnets {
 		var addr netip.Addr
@@ -98,6 +101,38 @@ func (d *draft) hostAccess(tx *store.Tx, l lan, a policy.Attachment) (addrs []ne
 		d.host[l.scope] = append(d.host[l.scope], hostAddress{link, addr})
 	}
 	return addrs, true, nil
+}
+
+// hostIsNew says whether no container is attached yet with the addresses that the host has on a link. Where one of them was found
+// on the LAN since, whoever is being attached with it goes first, so that another can be chosen.
+func (d *draft) hostIsNew(tx *store.Tx, l lan, a policy.Attachment, addrs []netip.Addr) (bool, error) {
+	var other *store.Record
+	for ref, err := range tx.Users(hostAddressName(l.scope, plan.HostLinkName(a.Network.Name, d.facts.Wire(a)), addrs[0])) {
+		if err != nil {
+			return false, err
+		}
+		rec, _, err := tx.Record(ref)
+		if err != nil || d.isHere(rec) && rec.State != store.Pending {
+			return false, err
+		}
+		if d.isHere(rec) && ref != d.rec.Ref() {
+			other = &rec
+		}
+	}
+	for _, addr := range addrs {
+		f, found, err := tx.Foreign(l.scope, addr)
+		if err != nil {
+			return false, err
+		}
+		switch {
+		case !found || other == nil || d.dry || !movesOn(a) || a.Network.NamesHost() || time.Since(f.Seen) >= foreignFor:
+		case alive(other.Writer):
+			return false, &busyError{rec: *other, host: addr}
+		default:
+			return false, &earlierError{*other}
+		}
+	}
+	return true, nil
 }
 
 // hostAddress is the host's own address in a subnet: the policy's, or the one at a place of its own, or the next that is free. It

@@ -66,15 +66,20 @@ func (g group) joinable(rec store.Record) bool {
 // mayLive says whether a process lives, or is not known.
 func mayLive(p store.Process) bool { return p.PID == 0 || alive(p) }
 
-// busyError says that an interface is being made or taken back by somebody else.
+// busyError says that an interface is being made or taken back by somebody else, or the host's link beside containers.
 type busyError struct {
 	rec store.Record
+	// host is the address of the host's link, zero for an interface.
+	host netip.Addr
 	// orphan is true when nobody is seen to do so, but may.
 	orphan bool
 }
 
 func (e *busyError) Error() string {
 	switch {
+	case e.host.IsValid():
+		return fmt.Sprintf("somebody on the LAN has address %s, which the host has while process %d attaches container %s",
+			e.host, e.rec.Writer.PID, e.rec.Container)
 	case e.orphan:
 		return fmt.Sprintf("container %s has stopped, and its interfaces are still there", e.rec.Container)
 	case e.rec.State == store.Pending:

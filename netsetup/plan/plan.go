@@ -160,7 +160,7 @@ type Choice struct {
 	Ports []uint16
 	// Host are the host's own addresses on a network with host-access, one a subnet.
 	Host []netip.Addr
-	// HostIsNew says that no other container needs Host yet, so that others may be chosen.
+	// HostIsNew says that no container is attached with Host yet, so that others may be chosen.
 	HostIsNew bool
 }
 

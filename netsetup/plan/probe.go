@@ -130,13 +130,18 @@ func probes(in Input, links []link) Steps {
 			s.Links = append(s.Links, l.probe())
 		}
 	}
+	seen := map[string]bool{}
 	for _, l := range links {
 		if !l.asks() || !l.hasHostLink() || !l.choice.HostIsNew {
 			continue
 		}
-		p := l.probe()
+		p, name := l.probe(), hostLinkOf(in, l).Name
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
 		if p.Host, p.Addresses = true, l.choice.Host; p.By == "" {
-			p.By = hostLinkOf(in, l).Name
+			p.By = name
 		}
 		s.Links = append(s.Links, p)
 	}

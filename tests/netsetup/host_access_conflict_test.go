@@ -12,21 +12,23 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/lanhook/lanhook/netsetup"
 	"github.com/lanhook/lanhook/tests/nettest"
 )
 
+// fewHosts is a network on which the host has one of two addresses, of which the neighbour has the first one.
+func fewHosts(name, access, keys string) string {
+	text := strings.Replace(reach(name, keys), "10.77.0.1\"", "10.77.0.254\"\n  range = \"10.77.0.1-10.77.0.2\"", 1)
+	text = strings.Replace(text, "host-access = true", "host-access = "+access, 1)
+	return text[:strings.LastIndex(text, "  [[network")]
+}
+
 // TestHostAccessConflict has a neighbour answer for the address that the host would get.
 func TestHostAccessConflict(t *testing.T) {
-	// The host has one of two addresses, of which the neighbour has the first one.
-	few := func(name, access, keys string) string {
-		text := strings.Replace(reach(name, keys), "10.77.0.1\"", "10.77.0.254\"\n  range = \"10.77.0.1-10.77.0.2\"", 1)
-		text = strings.Replace(text, "host-access = true", "host-access = "+access, 1)
-		return text[:strings.LastIndex(text, "  [[network")]
-	}
 	const inUse = "eth0: host-access: address 10.77.0.1 is in use on the LAN, by 02:70:00:00:00:02"
 	for _, name := range []string{"a", "b", "c", "d"} {
 		t.Run("another one is picked for "+name, func(t *testing.T) {
-			w := newWorld(t, few(name, "true", ""))
+			w := newWorld(t, fewHosts(name, "true", ""))
 			c := w.box(t, "c")
 			c.attach(t, "network="+name+",ip=10.77.0.9")
 			if got := ownAddress(t, w.hostLinks(t)[0], netip.Addr.Is4); got != addr("10.77.0.2") {
@@ -37,12 +39,12 @@ func TestHostAccessConflict(t *testing.T) {
 		})
 	}
 	t.Run("one that the policy names is refused", func(t *testing.T) {
-		w := newWorld(t, few("a", `"10.77.0.1"`, ""))
+		w := newWorld(t, fewHosts("a", `"10.77.0.1"`, ""))
 		w.box(t, "c").refused(t, inUse, "network=a")
 		w.empty(t)
 	})
 	t.Run("warn", func(t *testing.T) {
-		w := newWorld(t, few("a", `"10.77.0.1"`, `conflict = "warn"`))
+		w := newWorld(t, fewHosts("a", `"10.77.0.1"`, `conflict = "warn"`))
 		c := w.box(t, "c")
 		if r := c.attach(t, "network=a"); !strings.Contains(fmt.Sprint(r.Warnings), inUse) {
 			t.Errorf("warnings: %v", r.Warnings)
@@ -50,7 +52,7 @@ func TestHostAccessConflict(t *testing.T) {
 		w.done(t, c)
 	})
 	t.Run("another link of the host answers for it", func(t *testing.T) {
-		w := newWorld(t, few("a", `"10.77.0.2"`, ""))
+		w := newWorld(t, fewHosts("a", `"10.77.0.2"`, ""))
 		w.secondLink(t)
 		c := w.box(t, "c")
 		if r := c.attach(t, "network=a,ip=10.77.0.9"); r.Warnings != nil {
@@ -59,6 +61,34 @@ func TestHostAccessConflict(t *testing.T) {
 		w.Neighbour.Ping(t, addr("10.77.0.2")) // by whichever link answers
 		w.done(t, c)
 	})
+}
+
+// TestHostAccessConflictAtOnce has several containers come first at once: whoever chose the host's address finds it taken, and the
+// others have it from there.
+func TestHostAccessConflictAtOnce(t *testing.T) {
+	for _, name := range []string{"a", "b", "c", "d"} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, fewHosts(name, "true", ""))
+			boxes := w.crowd(t, 6)
+			wants := make([]netsetup.Container, len(boxes))
+			for i, b := range boxes {
+				wants[i] = b.container(t, fmt.Sprintf("network=%s,ip=10.77.0.%d", name, 10+i))
+			}
+			together(t, len(boxes), func(i int) error {
+				_, err := w.setup.Attach(t.Context(), wants[i])
+				return err
+			})
+			if got := ownAddress(t, w.hostLinks(t)[0], netip.Addr.Is4); got != addr("10.77.0.2") {
+				t.Errorf("the host has %s", got)
+			}
+			for _, want := range wants {
+				if err := w.release(t.Context(), want.ID); err != nil {
+					t.Error(err)
+				}
+			}
+			w.empty(t)
+		})
+	}
 }
 
 // secondLink connects the host to the LAN a second time, by a switch that the neighbour is.
