@@ -123,6 +123,7 @@ func (w *world) crash(t *testing.T, c *box, p plan.Plan, alone bool) {
 			for _, died := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%02d after=%t died=%t", at, after, died), func(t *testing.T) {
 					k := w.setup.Host.Kernel(ns)
+					defer k.Close()
 					k.Renew = func(context.Context) error { return w.setup.Host.RenewRules(rulesOf(p.Steps)) }
 					err := apply.Run(t.Context(), &fault{Kernel: k, at: at, after: after}, p.Steps)
 					if whole := at == len(p.Steps); !whole && err == nil || whole && alone && err != nil {
