@@ -39,12 +39,15 @@ func (a *app) conflictFindings(ctx context.Context) []engine.Finding {
 	if err != nil {
 		return unknown(err)
 	}
-	all := onLANs(records)
 	host, err := kernel.Open()
 	if err != nil {
 		return unknown(err)
 	}
 	defer host.Close()
+	all, err := onLANs(records, host.Alive)
+	if err != nil {
+		return unknown(err)
+	}
 	have := map[string]map[netip.Addr]plan.MAC{}
 	for uplink, addrs := range byUplink(all) {
 		link, ok, err := host.Link(uplink)
@@ -58,23 +61,39 @@ func (a *app) conflictFindings(ctx context.Context) []engine.Finding {
 	return others(all, have)
 }
 
-// onLANs are the addresses of containers that run, on parents.
-func onLANs(records []store.Record) []attached {
+// onLANs are the addresses of containers that run, on parents. there says by its number whether a namespace is there.
+func onLANs(records []store.Record, there func(nsid int) (bool, error)) ([]attached, error) {
 	var all []attached
 	for _, rec := range records {
-		if rec.State != store.Attached || rec.Left || !process.Process(rec.Process).Alive() {
+		runs, err := running(rec, there)
+		if err != nil {
+			return nil, err
+		}
+		if !runs {
 			continue
 		}
 		for _, i := range rec.Interfaces {
 			if i.Driver != policy.Macvlan.String() && i.Driver != policy.IPVLAN.String() {
 				continue
 			}
-			for _, p := range i.Addresses {
+			for _, p := range slices.Concat(i.Addresses, i.Learned) {
 				all = append(all, attached{p.Addr(), i.MAC, cmp.Or(rec.Workload, rec.Container), i.Uplink})
 			}
 		}
 	}
-	return all
+	return all, nil
+}
+
+// running says whether a container has what its record says. Of one that was attached by the path of its namespace no process is
+// known: it has it as long as the namespace is there.
+func running(rec store.Record, there func(nsid int) (bool, error)) (bool, error) {
+	switch {
+	case rec.State != store.Attached || rec.Left:
+		return false, nil
+	case rec.Process.PID == 0:
+		return there(rec.NetNS.NSID)
+	}
+	return process.Process(rec.Process).Alive(), nil
 }
 
 func byUplink(all []attached) map[string][]netip.Addr {

@@ -24,22 +24,27 @@ func TestOnLANs(t *testing.T) {
 	record := func(name, driver string, change func(r *store.Record)) store.Record {
 		r := store.Record{
 			Container: name + "-id", Workload: name, State: store.Attached, Process: alive,
-			Interfaces: []plan.Interface{{Driver: driver, Uplink: "ens192", MAC: plan.MAC{2, 0, 0, 0, 0, 1}, Addresses: prefixes("192.168.1.9/24", "fd00::9/64")}},
+			Interfaces: []plan.Interface{{Driver: driver, Uplink: "ens192", MAC: plan.MAC{2, 0, 0, 0, 0, 1}, Addresses: prefixes("192.168.1.9/24"), Learned: prefixes("fd00::9/64")}},
 		}
 		if change != nil {
 			change(&r)
 		}
 		return r
 	}
-	got := onLANs([]store.Record{
+	got, err := onLANs([]store.Record{
 		record("web", "macvlan", nil), record("ip", "ipvlan", nil),
 		record("bridged", "bridge", nil), record("card", "host-device", nil),
 		record("ended", "macvlan", func(r *store.Record) { r.Process = ended }),
 		record("pending", "macvlan", func(r *store.Record) { r.State = store.Pending }),
 		record("left", "macvlan", func(r *store.Record) { r.Left = true }),
-	})
+		record("by its path", "macvlan", func(r *store.Record) { r.Process, r.NetNS.NSID = store.Process{}, 7 }),
+		record("gone", "macvlan", func(r *store.Record) { r.Process, r.NetNS.NSID = store.Process{}, 8 }),
+	}, func(nsid int) (bool, error) { return nsid == 7, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
 	var want []attached
-	for _, name := range []string{"web", "ip"} {
+	for _, name := range []string{"web", "ip", "by its path"} {
 		for _, p := range prefixes("192.168.1.9/24", "fd00::9/64") {
 			want = append(want, attached{p.Addr(), plan.MAC{2, 0, 0, 0, 0, 1}, name, "ens192"})
 		}
@@ -48,7 +53,10 @@ func TestOnLANs(t *testing.T) {
 	if diff := cmp.Diff(want, got, same, cmp.AllowUnexported(attached{})); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	addrs := map[string][]netip.Addr{"ens192": {want[0].addr, want[1].addr, want[2].addr, want[3].addr}}
+	addrs := map[string][]netip.Addr{}
+	for _, a := range want {
+		addrs["ens192"] = append(addrs["ens192"], a.addr)
+	}
 	if diff := cmp.Diff(addrs, byUplink(got), same); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
