@@ -264,8 +264,10 @@ func (l link) result(in Input, o owners) Interface {
 		Publish:   l.publish(),
 		DNAT:      l.dnat(),
 	}
-	if l.hasHostLink() {
-		r.Host = l.choice.Host
+	for _, host := range l.choice.Host {
+		if l.hasHostLink() && slices.ContainsFunc(l.choice.Addresses, func(a netip.Prefix) bool { return a.Contains(host) }) {
+			r.Host = append(r.Host, host)
+		}
 	}
 	if l.IPv6 != policy.IPv6Static {
 		r.IPv6 = l.IPv6
