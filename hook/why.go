@@ -82,6 +82,8 @@ type whyView struct {
 	// Owned is false when nobody has it, but for networks that may hand it out.
 	Owned  bool             `json:"owned"`
 	Owners []netsetup.Owner `json:"owners"`
+	// Unasked is why some LAN was not asked, on which there may be another one.
+	Unasked string `json:"unasked,omitempty"`
 }
 
 func (a *app) why(ctx context.Context, word string, q netsetup.Question) error {
@@ -99,10 +101,11 @@ func (a *app) why(ctx context.Context, word string, q netsetup.Question) error {
 	if err != nil {
 		return err
 	}
-	if answer.Unasked != nil {
-		fmt.Fprintf(a.stderr, "lanhook: why: the LAN was not asked: %s\n", oneLine(answer.Unasked))
-	}
 	v := whyView{Asked: word, Owners: answer.Owners}
+	if answer.Unasked != nil {
+		v.Unasked = oneLine(answer.Unasked)
+		fmt.Fprintf(a.stderr, "lanhook: why: not every LAN was asked: %s\n", v.Unasked)
+	}
 	if v.Owners == nil {
 		v.Owners = []netsetup.Owner{}
 	}

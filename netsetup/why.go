@@ -78,7 +78,7 @@ type Owner struct {
 // Answer is who has what is asked for, containers first.
 type Answer struct {
 	Owners []Owner
-	// Unasked is why the LANs were not asked, nil when they were or when there was nothing to ask them for.
+	// Unasked is why some LAN was not asked, nil when all were or when there was nothing to ask them for.
 	Unasked error
 }
 
@@ -110,14 +110,15 @@ func (s *Setup) Why(ctx context.Context, q Question) (Answer, error) {
 		host = append(host, before...)
 	}
 	keep := keepers(s.Policy, q)
-	if len(owners) > 0 {
-		// That a network may hand out what a container has is no news; that it may hand out what a neighbour has is.
+	if len(owners) > 0 || slices.ContainsFunc(host, func(o Owner) bool { return o.Kind == OwnerHost }) {
+		// What a container or this host has is not handed out; that a network may hand out what a neighbour has is news.
 		keep = slices.DeleteFunc(keep, func(o Owner) bool { return o.Free })
 	}
 	return Answer{Owners: slices.Concat(owners, host, keep), Unasked: unasked}, nil
 }
 
-// markConflicts finds neighbours that have what a living container, or a link of the host, has on the same link.
+// markConflicts finds neighbours that answer for what a living container, or a link of the host, has on the same link. The host's
+// table tells of the past: the kernel keeps an entry that it does not use, and whoever was there may have left.
 func markConflicts(containers, host []Owner) {
 	here := slices.DeleteFunc(slices.Concat(containers, host), func(o Owner) bool {
 		return o.MAC == nil || o.Kind == OwnerNeighbour || o.Kind == OwnerContainer && !*o.Lives
@@ -126,7 +127,7 @@ func markConflicts(containers, host []Owner) {
 		o := &host[i]
 		same := func(h Owner) bool { return bytes.Equal(h.MAC, o.MAC) }
 		near := func(h Owner) bool { return h.Link == o.Link }
-		if o.Kind == OwnerNeighbour && slices.ContainsFunc(here, near) && !slices.ContainsFunc(here, same) {
+		if o.Answers && slices.ContainsFunc(here, near) && !slices.ContainsFunc(here, same) {
 			o.Conflict = true
 			o.What += ": a conflict"
 		}
@@ -177,7 +178,7 @@ func holds(rec store.Record, q Question) []Owner {
 		if i.Network != "" {
 			on = fmt.Sprintf("%s on network %s, %s on %s", i.Name, i.Network, i.Driver, i.Uplink)
 		}
-		for _, p := range i.Addresses {
+		for _, p := range slices.Concat(i.Addresses, i.Learned) {
 			if q.Port == 0 && p.Addr() == q.Addr {
 				add(i, i.MAC, on)
 			}

@@ -117,7 +117,7 @@ func keepers(p *policy.Policy, q Question) []Owner {
 	}
 	var owners []Owner
 	for _, name := range slices.Sorted(maps.Keys(p.Networks)) {
-		n, reserved := p.Networks[name], false
+		n := p.Networks[name]
 		add := func(free bool, format string, args ...any) {
 			owners = append(owners, Owner{Kind: OwnerPolicy, Network: name, Free: free, What: fmt.Sprintf(format, args...)})
 		}
@@ -134,14 +134,16 @@ func keepers(p *policy.Policy, q Question) []Owner {
 		for _, r := range n.Reserve {
 			if slices.Contains(r.Addresses, q.Addr) {
 				add(false, "network %s keeps it for the workload %s (reserve)", name, r.Name)
-				reserved = true
 			}
 		}
 		for _, s := range n.Subnets {
 			if s.SNAT == q.Addr {
 				add(false, "network %s is hidden behind it (snat)", name)
 			}
-			if free, what := keeps(n, s, q.Addr); what != "" && (!free || !reserved) {
+			if s.HostAddress == q.Addr {
+				add(false, "network %s keeps it for this host, which reaches its containers by it (host-access)", name)
+			}
+			if free, what := keeps(n, s, q.Addr); what != "" {
 				add(free, "%s", what)
 			}
 		}

@@ -25,6 +25,7 @@ func heldRecord() store.Record {
 			{
 				Name: "eth0", Network: "lan", Driver: "macvlan", Uplink: "ens192", MAC: plan.MAC{2, 0, 0, 0, 0, 1},
 				Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.1.9/24"), netip.MustParsePrefix("fd00::9/64")},
+				Learned:   []netip.Prefix{netip.MustParsePrefix("2001:db8::9/64")},
 			},
 			{
 				Name: "eth1", Driver: "bridge", Uplink: "lh-apps", MAC: plan.MAC{2, 0, 0, 0, 0, 2},
@@ -63,6 +64,7 @@ func TestHolds(t *testing.T) {
 	}{
 		{"IPv4", at("192.168.1.9"), []string{lan}},
 		{"IPv6", at("fd00::9"), []string{lan}},
+		{"an address of a router's prefix", at("2001:db8::9"), []string{lan}},
 		{"spelled out", at("172.30.0.2"), []string{"eth1, bridge on lh-apps"}},
 		{"nobody's address", at("192.168.1.10"), nil},
 		{"a whole address", at("192.0.2.7"), []string{whole}},
@@ -112,7 +114,7 @@ func TestKeepers(t *testing.T) {
 				Ranges:  []ipam.Range{pool("192.168.1.100-192.168.1.110")},
 				Exclude: []ipam.Range{pool("192.168.1.105")},
 			},
-			{Prefix: netip.MustParsePrefix("fd00::/64"), Gateway: netip.MustParseAddr("fe80::1")},
+			{Prefix: netip.MustParsePrefix("fd00::/64"), Gateway: netip.MustParseAddr("fe80::1"), HostAddress: netip.MustParseAddr("fd00::c8")},
 		}, Reserve: []policy.Reservation{{Name: "printer", Addresses: []netip.Addr{
 			netip.MustParseAddr("192.168.1.102"), netip.MustParseAddr("fd00::102"),
 		}}}},
@@ -133,6 +135,7 @@ func TestKeepers(t *testing.T) {
 		"192.168.1.105": {What: "network lan keeps it back (exclude)", Network: "lan"},
 		"192.168.1.102": {What: "network lan keeps it for the workload printer (reserve)", Network: "lan"},
 		"fd00::102":     {What: "network lan keeps it for the workload printer (reserve)", Network: "lan"},
+		"fd00::c8":      {What: "network lan keeps it for this host, which reaches its containers by it (host-access)", Network: "lan"},
 		"fe80::1":       {What: "the gateway of network lan", Network: "lan"},
 		"fd00::7":       {What: "network lan may hand it out, from its subnet fd00::/64", Network: "lan", Free: true},
 		"10.9.0.0":      {What: "network static: no host has this address of its subnet 10.9.0.0/24", Network: "static"},
@@ -215,8 +218,10 @@ func TestMarkConflicts(t *testing.T) {
 	yes, no := true, false
 	mine, other := plan.MAC{2, 0, 0, 0, 0, 1}, plan.MAC{2, 0, 0, 0, 0, 2}
 	neighbour := func(link string, mac plan.MAC) Owner {
-		return Owner{Kind: OwnerNeighbour, What: "x", Link: link, MAC: mac}
+		return Owner{Kind: OwnerNeighbour, What: "x", Link: link, MAC: mac, Answers: true}
 	}
+	silent := neighbour("ens192", other)
+	silent.Answers = false
 	container := func(lives *bool) Owner { return Owner{Kind: OwnerContainer, Link: "ens192", MAC: mine, Lives: lives} }
 	for _, c := range []struct {
 		name       string
@@ -226,6 +231,7 @@ func TestMarkConflicts(t *testing.T) {
 	}{
 		{"nobody else", nil, []Owner{neighbour("ens192", other)}, false},
 		{"a container", []Owner{container(&yes)}, []Owner{neighbour("ens192", other)}, true},
+		{"a neighbour of the host's table who is silent", []Owner{container(&yes)}, []Owner{silent}, false},
 		{"the container itself", []Owner{container(&yes)}, []Owner{neighbour("ens192", mine)}, false},
 		{"a container that has ended", []Owner{container(&no)}, []Owner{neighbour("ens192", other)}, false},
 		{"a container elsewhere", []Owner{container(&yes)}, []Owner{neighbour("ens224", other)}, false},

@@ -3,6 +3,7 @@ package netsetup
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -17,15 +18,12 @@ import (
 
 // answers asks for an address on the LANs on which it would be, and adds who answers to the neighbours that the host knows.
 func (s *Setup) answers(ctx context.Context, addr netip.Addr, known []Owner) ([]Owner, error) {
-	links, err := s.lansOf(ctx, addr)
+	links, unasked := s.lansOf(ctx, addr)
 	for _, index := range slices.Sorted(maps.Keys(links)) {
-		if err != nil {
-			break
-		}
-		var have map[netip.Addr]plan.MAC
-		have, err = s.Host.Ask(ctx, index, []netip.Addr{addr})
+		have, err := s.Host.Ask(ctx, index, []netip.Addr{addr})
+		unasked = errors.Join(unasked, err)
 		mac, answered := have[addr]
-		if err != nil || !answered {
+		if !answered {
 			continue
 		}
 		known = slices.DeleteFunc(known, func(o Owner) bool {
@@ -36,7 +34,7 @@ func (s *Setup) answers(ctx context.Context, addr netip.Addr, known []Owner) ([]
 			What: fmt.Sprintf("%s answers for %s on %s now", mac, addr, links[index]),
 		})
 	}
-	return known, err
+	return known, unasked
 }
 
 // remembered are those whom an attach lately found to have an address, but for who is among the known ones: for that time no other
@@ -81,7 +79,7 @@ func (s *Setup) remembered(ctx context.Context, addr netip.Addr, known []Owner) 
 }
 
 // lansOf are the names of the links, by their indexes, on which an address would be: those of networks that it lies in a subnet of,
-// and those on which the host reaches it without a router.
+// and those on which the host reaches it without a router. The error is why others cannot be asked, and comes along with them.
 func (s *Setup) lansOf(ctx context.Context, addr netip.Addr) (map[int]string, error) {
 	lans := map[int]string{}
 	around, err := s.Host.LinksOverlapping(netip.PrefixFrom(addr, addr.BitLen()))
@@ -96,27 +94,48 @@ func (s *Setup) lansOf(ctx context.Context, addr netip.Addr) (map[int]string, er
 	if s.Policy == nil {
 		return lans, nil
 	}
-	for _, n := range s.Policy.Networks {
-		// What the driver vlan moves is in no namespace but the container's, and what is routed answers nobody.
-		if n.Driver == policy.VLAN || n.Driver == policy.HostDevice || n.Routed() || !hasSubnetOf(n, addr) {
-			continue
+	var unasked []error
+	for _, name := range slices.Sorted(maps.Keys(s.Policy.Networks)) {
+		n := s.Policy.Networks[name]
+		if n.Routed() || !hasSubnetOf(n, addr) {
+			continue // what is routed answers nobody
 		}
-		const key = "eth0"
-		q := kernel.Query{IfName: key}
-		addLinks(&q, n)
-		facts, err := s.Host.Facts(ctx, nil, []kernel.Query{q})
-		if err != nil {
-			return nil, err
-		}
-		l, there := facts.Uplink[key]
-		if !there {
-			l = facts.PortUplink[key]
-		}
-		if l.Index != 0 && l.Up && !l.Loopback && len(l.MAC) == macLen {
+		l, err := s.lanOf(ctx, n)
+		switch {
+		case err != nil:
+			unasked = append(unasked, err)
+		case l.Index != 0 && !l.Loopback && len(l.MAC) == macLen:
 			lans[l.Index] = l.Name
 		}
 	}
-	return lans, nil
+	return lans, errors.Join(unasked...)
+}
+
+// lanOf is the host's link on the LAN of a network, or why there is none to ask on; the zero Link for a bridge that leads nowhere and
+// is not there while it has no containers.
+func (s *Setup) lanOf(ctx context.Context, n *policy.Network) (plan.Link, error) {
+	if n.Driver == policy.VLAN || n.Driver == policy.HostDevice {
+		return plan.Link{}, fmt.Errorf("this host has no link of its own on network %s", n.Name)
+	}
+	const key = "eth0"
+	q := kernel.Query{IfName: key}
+	addLinks(&q, n)
+	facts, err := s.Host.Facts(ctx, nil, []kernel.Query{q})
+	if err != nil {
+		return plan.Link{}, err
+	}
+	l, there := facts.Uplink[key]
+	if !there {
+		l = facts.PortUplink[key]
+	}
+	switch {
+	case l.Index == 0 && (n.Driver != policy.Bridge || n.HasUplink()):
+		uplink, err := s.Uplink(ctx, n)
+		return l, errors.Join(fmt.Errorf("%s of network %s is not there", uplink.Name, n.Name), err)
+	case l.Index != 0 && !l.Up:
+		return l, fmt.Errorf("%s of network %s is down", l.Name, n.Name)
+	}
+	return l, nil
 }
 
 // macLen is the length of a MAC address of Ethernet: on other links nobody can be asked so.
