@@ -24,6 +24,8 @@ const (
 	foreignAtLeast = time.Minute
 	// dying is how long a container's end may take in the kernel: its namespace answers for its addresses until then.
 	dying = 2 * time.Second
+	// askAgain is what lies between two questions for one address meanwhile: whoever has it may answer within microseconds.
+	askAgain = 100 * time.Millisecond
 )
 
 // anewError says that an attach has to begin from the start after its steps were taken back: with another address its link
@@ -46,7 +48,7 @@ func (s *Setup) conclude(ctx context.Context, d *draft, k apply.Kernel, done int
 		if is {
 			done-- // to ask changes nothing
 			last = taken
-			if !taken.Late && d.awaits(taken) && time.Since(asking) < dying && context.Cause(ctx) == nil {
+			if !taken.Late && d.awaits(taken) && time.Since(asking) < dying && pause(ctx, askAgain) == nil {
 				continue
 			}
 			err = s.chooseAgain(ctx, d, taken, done)
@@ -56,7 +58,7 @@ func (s *Setup) conclude(ctx context.Context, d *draft, k apply.Kernel, done int
 		case cutOff:
 			return done, fmt.Errorf("%w; of %d addresses that were tried, the last one: %w", err, len(d.tried), last)
 		case is && err == nil:
-		case is && !taken.Late && isLast(err) && mayEnd(taken) && time.Since(asking) < dying:
+		case is && !taken.Late && isLast(err) && mayEnd(taken) && time.Since(asking) < dying && pause(ctx, askAgain) == nil:
 		default:
 			return done, err
 		}

@@ -250,6 +250,26 @@ func TestConflictWithTheDying(t *testing.T) {
 	w.empty(t)
 }
 
+// Whoever waits for an address that somebody has does not flood the LAN with questions.
+func TestConflictAsksSeldom(t *testing.T) {
+	w := newWorld(t, strings.Replace(lan4, "driver", `reserve = { printer = "10.77.0.77" }`+"\ndriver", 1))
+	addr := netip.MustParseAddr("10.77.0.77")
+	w.Neighbour.Do(t, func() { nettest.AddAddress(t, nettest.PeerName, netip.PrefixFrom(addr, 24)) })
+	b := w.box(t, "c")
+	tap := w.Neighbour.Tap(t, nettest.PeerName)
+	got := onlyAddress(t, b.attach(t, "network=lan", "name=printer").Interfaces[0], netip.Addr.Is4)
+	asked := 0
+	for _, frame := range tap.Until(t, func(frame []byte) bool { return isProbe(frame, got) }) {
+		if isProbe(frame, addr) {
+			asked++
+		}
+	}
+	if asked < 2 || asked > 60 {
+		t.Errorf("asked %d times for %s", asked, addr)
+	}
+	w.done(t, b)
+}
+
 // A LAN with nobody on it, because the parent has no carrier, is no reason to wait or to fail.
 func TestConflictWithoutCarrier(t *testing.T) {
 	w := newWorld(t, lan)
