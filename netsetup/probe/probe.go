@@ -144,8 +144,8 @@ type probe struct {
 // patience is how long a wait lasts before it is looked whether the time is over.
 const patience = 20 * time.Millisecond
 
-// maxFrame is longer than any frame that says something of an address.
-const maxFrame = 256
+// maxFrame is longer than any frame that says something of an address: with a signature (RFC 3971) it is some hundreds of bytes.
+const maxFrame = 2048
 
 // listen takes frames until a time, or until all is known.
 func (p *probe) listen(ctx context.Context, until time.Time) error {

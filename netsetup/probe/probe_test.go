@@ -66,6 +66,10 @@ func TestRun(t *testing.T) {
 		copy(body[8:], target.AsSlice())
 		return icmp(mac, src, dst, body)
 	}
+	body := make([]byte, ndLen+500) // with options as RFC 3971 has them
+	body[0] = icmpNA
+	copy(body[8:], v6.AsSlice())
+	signed := icmp(other(), v6, netip.IPv6LinkLocalAllNodes(), body)
 	for name, c := range map[string]struct {
 		frame []byte
 		want  string
@@ -83,6 +87,7 @@ func TestRun(t *testing.T) {
 		"DAD at the same time":        {question(other(), v6), "02:00:00:00:00:02 is about to take address 2001:db8::9, too"},
 		"solicitation for it":         {nd(other(), icmpNS, addr("2001:db8::1"), solicited(v6), v6), ""},
 		"router solicitation":         {nd(other(), 133, v6, netip.IPv6LinkLocalAllNodes(), v6), ""},
+		"signed advertisement":        {signed, "address 2001:db8::9 is in use on the LAN, by 02:00:00:00:00:02"},
 		"advertisement about another": {announcement(other(), addr("2001:db8::a")), ""},
 	} {
 		t.Run(name, func(t *testing.T) {

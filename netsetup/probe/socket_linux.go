@@ -14,7 +14,7 @@ import (
 type Socket struct{ fd int }
 
 // Dial opens a socket on a link of the calling thread's network namespace, in which it stays. It receives ARP, and neighbour
-// discovery about the addresses, without a VLAN tag, and nothing else.
+// discovery about the addresses, of no other VLAN, and nothing else.
 func Dial(index int, addrs []netip.Addr) (*Socket, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
@@ -96,14 +96,17 @@ func bigEndian(v uint16) uint16 { return v<<8 | v>>8 }
 // The extensions of the classic filter (linux/filter.h).
 const (
 	skfAdOff   = 0xfffff000
+	skfVLAN    = 44 // SKF_AD_VLAN_TAG
 	skfVLANTag = 48 // SKF_AD_VLAN_TAG_PRESENT
+	vlanID     = 0xfff
 	acceptAll  = 0xffffffff
 	offType    = 12
 	offNext    = etherLen + 6
 	offICMP    = etherLen + ipv6Len
 )
 
-// filter lets ARP, solicitations and advertisements pass that have no tag: a link receives the VLANs that hang on it, too.
+// filter lets ARP, solicitations and advertisements pass that are of no VLAN: a link receives those that hang on it, too. A tag with
+// the number 0 gives a priority and no VLAN (IEEE 802.1Q), and some hosts and switches send everything with one.
 func filter() []unix.SockFilter {
 	load := func(size uint16, at uint32) unix.SockFilter {
 		return unix.SockFilter{Code: unix.BPF_LD | size | unix.BPF_ABS, K: at}
@@ -116,6 +119,9 @@ func filter() []unix.SockFilter {
 	}
 	return []unix.SockFilter{
 		load(unix.BPF_W, skfAdOff+skfVLANTag),
+		equal(0, 3, 0),
+		load(unix.BPF_W, skfAdOff+skfVLAN),
+		{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: vlanID},
 		equal(0, 0, 9),
 		load(unix.BPF_H, offType),
 		equal(etherARP, 6, 0),

@@ -88,6 +88,36 @@ func TestConflictTiming(t *testing.T) {
 	}
 }
 
+// Who answers with a tag that only gives a priority (IEEE 802.1Q) is on the same LAN, and who answers in a VLAN is not.
+func TestConflictTagged(t *testing.T) {
+	addr := netip.MustParseAddr("10.77.0.9")
+	for name, c := range map[string]struct {
+		vlan  byte
+		taken bool
+	}{
+		"priority": {0, true},
+		"VLAN":     {7, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, lan4)
+			b := w.box(t, "c")
+			tap := w.Neighbour.Tap(t, nettest.PeerName)
+			done := b.attaching(t, "network=lan,ip=10.77.0.9")
+			tap.Until(t, func(frame []byte) bool { return isProbe(frame, addr) })
+			reply := arpFrame(t, rival, 2, addr, addr)
+			tap.Send(t, slices.Concat(reply[:12], []byte{0x81, 0, 0xc0, c.vlan}, reply[12:]))
+			if err := <-done; (err != nil) != c.taken {
+				t.Errorf("got %v", err)
+			}
+			if !c.taken {
+				b.detach(t)
+			}
+			b.Same(t)
+			w.empty(t)
+		})
+	}
+}
+
 // A host that has all addresses keeps no attach busy for ever, and is named.
 func TestConflictCutOff(t *testing.T) {
 	w := newWorld(t, lan4)
