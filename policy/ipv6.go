@@ -92,6 +92,11 @@ func (d *decoder) checkIPv6(n *networkDraft, name string) {
 			fail("ipv6", "take one of the two out", "does not go with subnet "+s.Prefix.String()+", whose addresses lanhook gives")
 		}
 	}
+	for _, r := range n.Routes {
+		if n.IPv6 == IPv6Off && isRoute6(r) {
+			fail("route", "take one of the two out", "does not go with route "+r.Dst.String())
+		}
+	}
 	for _, s := range n.Sysctls {
 		if slices.Contains(ipv6Keys(), s.Key) {
 			fail("sysctl", "take it out of sysctl", "sets "+s.Key+" itself")
@@ -162,6 +167,26 @@ func checkIPv6(k asked, a request.Attachment, at *Attachment) error {
 	for _, s := range at.Sysctls {
 		if slices.Contains(ipv6Keys(), s.Key) {
 			return k.deny("take one of the two out", "the sysctl %s does not go with ipv6=%s", s.Key, at.IPv6)
+		}
+	}
+	return leaveRoutes6(k, at)
+}
+
+// isRoute6 says whether a route leads IPv6 somewhere.
+func isRoute6(r request.Route) bool { return r.Dst.Addr().Is6() && r.Type == request.Unicast }
+
+// leaveRoutes6 leaves out the network's IPv6 routes where there is no IPv6, as its addresses are, and refuses those that were asked
+// for on the link. Whose gateway another link of the container may reach is not one of them.
+func leaveRoutes6(k asked, at *Attachment) error {
+	if at.IPv6 != IPv6Off {
+		return nil
+	}
+	at.Routes = slices.DeleteFunc(at.Routes, func(r request.Route) bool {
+		return isRoute6(r) && slices.Contains(at.Network.Routes, r)
+	})
+	for _, r := range at.Routes {
+		if isRoute6(r) && (!r.Via.IsValid() || r.OnLink || r.Via.IsLinkLocalUnicast()) {
+			return k.deny("take one of the two out", "route %s does not go with ipv6=off", r.Dst)
 		}
 	}
 	return nil

@@ -26,10 +26,10 @@ import (
 // rival is a host of the LAN that lanhook knows nothing of.
 const rival = "d0:de:ad:00:00:09"
 
-// arpFrame is an ARP packet to all (RFC 826).
-func arpFrame(t *testing.T, from string, operation uint16, sender, target netip.Addr) []byte {
+// arpFrame is an ARP packet of the rival's to all (RFC 826).
+func arpFrame(t *testing.T, operation uint16, sender, target netip.Addr) []byte {
 	t.Helper()
-	mac, err := net.ParseMAC(from)
+	mac, err := net.ParseMAC(rival)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,9 +75,9 @@ func TestConflictTiming(t *testing.T) {
 			tap.Until(t, func(frame []byte) bool { return isProbe(frame, addr) })
 			time.Sleep(c.wait)
 			if c.reply {
-				tap.Send(t, arpFrame(t, rival, 2, addr, addr))
+				tap.Send(t, arpFrame(t, 2, addr, addr))
 			} else {
-				tap.Send(t, arpFrame(t, rival, 1, netip.IPv4Unspecified(), addr))
+				tap.Send(t, arpFrame(t, 1, netip.IPv4Unspecified(), addr))
 			}
 			if err := <-done; err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %s", err, c.want)
@@ -104,7 +104,7 @@ func TestConflictTagged(t *testing.T) {
 			tap := w.Neighbour.Tap(t, nettest.PeerName)
 			done := b.attaching(t, "network=lan,ip=10.77.0.9")
 			tap.Until(t, func(frame []byte) bool { return isProbe(frame, addr) })
-			reply := arpFrame(t, rival, 2, addr, addr)
+			reply := arpFrame(t, 2, addr, addr)
 			tap.Send(t, slices.Concat(reply[:12], []byte{0x81, 0, 0xc0, c.vlan}, reply[12:]))
 			if err := <-done; (err != nil) != c.taken {
 				t.Errorf("got %v", err)
@@ -135,7 +135,7 @@ func TestConflictCutOff(t *testing.T) {
 			return false
 		}
 		asked := netip.AddrFrom4([4]byte(frame[38:42]))
-		tap.Send(t, arpFrame(t, rival, 2, asked, asked))
+		tap.Send(t, arpFrame(t, 2, asked, asked))
 		answered[asked.String()] = true
 		return len(answered) == 4
 	})
