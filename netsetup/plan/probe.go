@@ -105,10 +105,14 @@ func (c *Codec) announcement(a *Announcement) {
 	c.Flag(&a.Quiet)
 }
 
-// asks says whether the link's addresses are probed for.
+// asks says whether the link's addresses are probed for. On a device without Ethernet, such as a tunnel, nobody can be asked.
 func (l link) asks() bool {
-	return l.Network.Conflict != policy.ConflictOff && len(l.choice.Addresses) > 0
+	return l.Network.Conflict != policy.ConflictOff && len(l.choice.Addresses) > 0 &&
+		(l.Network.Driver != policy.HostDevice || len(l.device.MAC) == macLen)
 }
+
+// macLen is the length of a MAC address of Ethernet.
+const macLen = 6
 
 // probe is what is asked for the link.
 func (l link) probe() Probe {
