@@ -234,6 +234,9 @@ func (d *draft) sibling(scope string, addr netip.Addr) string {
 // counts says whether an address that others were found to have is not to be tried. None is tried twice for one attach.
 func (p *picking) counts(f store.Foreign) bool {
 	age := time.Since(f.Seen)
+	if age < 0 {
+		age = foreignFor // the clock was set back, and nobody knows how old it is
+	}
 	again := (isLocal(f.MAC) || age >= foreignAtLeast) && !slices.Contains(p.tried, f.Addr)
 	p.older = p.older || again && age < foreignFor
 	return age < foreignFor && (!again || !p.scarce)

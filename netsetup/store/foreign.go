@@ -45,7 +45,8 @@ func (f *Foreign) value(c *plan.Codec) {
 	f.Seen = time.Unix(int64(seen), 0).UTC()
 }
 
-// PutForeign keeps the addresses that others were found to have, and forgets those of their scopes that were seen before a time.
+// PutForeign keeps the addresses that others were found to have, and forgets those of their scopes that were seen before a time, or
+// that another version of lanhook wrote.
 func (t *Tx) PutForeign(list []Foreign, before time.Time) error {
 	for i := range list {
 		f := &list[i]
@@ -57,7 +58,7 @@ func (t *Tx) PutForeign(list []Foreign, before time.Time) error {
 				return err
 			}
 			old, err := t.decodeForeign(e.key, e.value)
-			if err == nil && old.Seen.Before(before) {
+			if isOtherVersion(err) || err == nil && old.Seen.Before(before) {
 				err = t.remove(foreign, e.key)
 			}
 			if err != nil {
@@ -75,7 +76,8 @@ func (t *Tx) PutForeign(list []Foreign, before time.Time) error {
 	return nil
 }
 
-// Foreign is who on the LAN was found to have an address, false when nobody was. It is one look-up.
+// Foreign is who on the LAN was found to have an address, false when nobody was. It is one look-up. What another version of lanhook
+// has written is not known: no container's end would take it away, and the LAN can be asked again.
 func (t *Tx) Foreign(scope string, addr netip.Addr) (Foreign, bool, error) {
 	key := (&Foreign{Scope: scope, Addr: addr}).key()
 	value, ok, err := t.get(foreign, key)
@@ -83,15 +85,22 @@ func (t *Tx) Foreign(scope string, addr netip.Addr) (Foreign, bool, error) {
 		return Foreign{}, false, err
 	}
 	f, err := t.decodeForeign(key, value)
+	if isOtherVersion(err) {
+		return Foreign{}, false, nil
+	}
 	return f, err == nil, err
+}
+
+func isOtherVersion(err error) bool {
+	_, other := errors.AsType[*VersionError](err)
+	return other
 }
 
 func (t *Tx) decodeForeign(key, value []byte) (Foreign, error) {
 	var f Foreign
 	err := plan.Decode(value, f.value)
-	if other, ok := errors.AsType[*VersionError](err); ok {
-		other.File, other.Key = t.file, readable(foreign, key)
-		return Foreign{}, other
+	if isOtherVersion(err) {
+		return Foreign{}, err
 	}
 	if err == nil {
 		err = f.validate()

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -52,4 +53,32 @@ func TestForeign(t *testing.T) {
 			t.Errorf("%+v: %v", bad, err)
 		}
 	}
+}
+
+// TestForeignOfAnotherVersion: what another lanhook found says nothing, and goes when its LAN is asked again.
+func TestForeignOfAnotherVersion(t *testing.T) {
+	s := newStore(t)
+	f := Foreign{Scope: "lan:a", Addr: netip.MustParseAddr("192.0.2.9"), MAC: plan.MAC{0xd0, 0, 0, 0, 0, 1}, Seen: time.Unix(1_700_000_000, 0).UTC()}
+	update(t, s, func(tx *Tx) error {
+		value, err := plan.Encode(func(c *plan.Codec) {
+			v := Version + 1
+			c.Int(&v)
+		})
+		return errors.Join(err, tx.put(foreign, f.key(), value))
+	})
+	view(t, s, func(tx *Tx) error {
+		if got, ok, err := tx.Foreign(f.Scope, f.Addr); ok || err != nil {
+			t.Errorf("found %+v (%v)", got, err)
+		}
+		return nil
+	})
+	other := f
+	other.Addr = netip.MustParseAddr("192.0.2.10")
+	update(t, s, func(tx *Tx) error { return tx.PutForeign([]Foreign{other}, f.Seen) })
+	view(t, s, func(tx *Tx) error {
+		if _, there, err := tx.get(foreign, f.key()); there || err != nil {
+			t.Errorf("it is still there (%v)", err)
+		}
+		return nil
+	})
 }
