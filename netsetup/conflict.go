@@ -42,6 +42,7 @@ func (s *Setup) conclude(ctx context.Context, d *draft, k apply.Kernel, done int
 	var last *kernel.TakenError
 	asking := time.Now()
 	for {
+		d.taken = nil // said again if it is still so
 		more, err := run(ctx, k, d.rec.Steps[done:])
 		done += more
 		taken, is := errors.AsType[*kernel.TakenError](err)

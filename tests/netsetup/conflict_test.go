@@ -4,6 +4,7 @@ package netsetup_test
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -62,4 +63,24 @@ func TestConflict(t *testing.T) {
 			w.empty(t)
 		})
 	}
+}
+
+// TestConflictWarnsOnce asks again and again because of one network, and says of the other once what it is to be warned of.
+func TestConflictWarnsOnce(t *testing.T) {
+	w := newWorld(t, conflicting("warn")+`
+[network.kept]
+driver = "macvlan"
+parent = "p0"
+reserve = { printer = "10.78.0.77" }
+
+  [[network.kept.subnet]]
+  subnet = "10.78.0.0/24"
+`)
+	w.Neighbour.Do(t, func() { nettest.AddAddress(t, nettest.PeerName, netip.MustParsePrefix("10.78.0.77/24")) })
+	c := w.box(t, "c")
+	r := c.attach(t, "name=printer", "network=pair,ip=10.77.0.1", "network.eth1=kept")
+	if n := strings.Count(fmt.Sprint(r.Warnings), "address 10.77.0.1 is in use"); n != 1 {
+		t.Errorf("it is said %d times:\n%v", n, r.Warnings)
+	}
+	w.done(t, c)
 }
