@@ -22,6 +22,10 @@ func (s *Setup) repairChildren(ctx context.Context, records []store.Record, r *R
 		if rec.State != store.Attached {
 			continue
 		}
+		if err := context.Cause(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("cut off before the links of container %s and those after it were looked at: %w", rec.Container, err))
+			break
+		}
 		for _, c := range plan.Children(rec.Steps) {
 			done, err := s.repairChild(ctx, records, rec, c)
 			if err != nil {

@@ -3,6 +3,7 @@
 package netsetup_test
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"strings"
@@ -194,6 +195,37 @@ func TestRemakeTwice(t *testing.T) {
 	}
 	c.Ping(t, netip.MustParseAddr("10.77.0.1"))
 	w.done(t, c)
+}
+
+// TestRepairLate: what there was no time for is said in one line, not in one for each container, and is done by the next repair.
+func TestRepairLate(t *testing.T) {
+	w := newWorld(t, remakes)
+	boxes := w.crowd(t, 24)
+	for _, b := range boxes {
+		b.attach(t, "network=other")
+	}
+	w.Cut(t)
+	w.Lay(t)
+	tap := w.Neighbour.Tap(t, nettest.PeerName)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := w.setup.Repair(ctx)
+		done <- err
+	}()
+	// The first child comes up, and there is half a second's work left.
+	tap.Until(t, func(frame []byte) bool { return len(frame) > 14 && frame[6] != 0x02 })
+	late := errors.New("it takes too long")
+	cancel(late)
+	if err := <-done; !errors.Is(err, late) || strings.Count(err.Error(), late.Error()) > 3 {
+		t.Errorf("repair gave %v", err)
+	}
+	if _, err := w.setup.Repair(t.Context()); err != nil {
+		t.Error(err)
+	}
+	w.well(t)
+	together(t, len(boxes), func(i int) error { return w.release(t.Context(), boxes[i].id) })
+	w.empty(t)
 }
 
 // TestRemakeHostAccess: the host's own link beside containers ends with the parent as theirs do, and comes back with them.
