@@ -21,7 +21,8 @@ import (
 const hostLinkAlias = "lanhook host-access"
 
 // ensureHostLink makes the link down, gives it its settings and addresses, and brings it up then. Whoever finds it made by another
-// attach that has not come further does the rest as well: every part may be done twice. One that is up is whole.
+// attach that has not come further does the rest as well: every part may be done twice. One that is up is whole. It may be on a link
+// that has lost its name to another since: there it reaches none of the containers that come now.
 func (h *Host) ensureHostLink(s plan.EnsureHostLink) error {
 	l, ok, err := h.conn.link(by{name: s.Name})
 	if err != nil {
@@ -47,6 +48,13 @@ func (h *Host) ensureHostLink(s plan.EnsureHostLink) error {
 		return &Error{
 			Op: "add " + s.Driver.String() + " " + s.Name + " to " + s.Parent, Cause: "there is " + describe(l.Kind) + " of this name",
 			Err: unix.EEXIST, hint: "rename it: ip link set " + s.Name + " name NAME",
+		}
+	}
+	if s.ParentIndex != 0 && l.Parent != s.ParentIndex {
+		return &Error{
+			Op: "add " + s.Driver.String() + " " + s.Name + " to " + s.Parent, Err: unix.EBUSY,
+			Cause: "it is on another link, which was called " + s.Parent + " before",
+			hint:  "end the containers that were attached before " + s.Parent + " got its name; ip -d link show " + s.Name + " shows that link",
 		}
 	}
 	if l.Up {

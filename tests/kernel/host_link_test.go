@@ -157,6 +157,17 @@ func TestHostLinkOfSomebodyElse(t *testing.T) {
 		}
 		run(t, k, plan.ReleaseHostLink{Name: s.Name})
 	})
+	t.Run("parent that has another one's name", func(t *testing.T) {
+		run(t, k, s)
+		renamed := s
+		renamed.ParentIndex = link(t, h, nettest.Parent).Index
+		run(t, k, renamed)
+		renamed.ParentIndex++
+		if err := k.Apply(t.Context(), renamed); !errors.Is(err, syscall.EBUSY) || !strings.Contains(err.Error(), "on another link") {
+			t.Errorf("error %v", err)
+		}
+		run(t, k, plan.ReleaseHostLink{Name: s.Name})
+	})
 	t.Run("parent that is gone", func(t *testing.T) {
 		gone := s
 		gone.Parent = "missing"
