@@ -26,9 +26,10 @@ func (a *app) doctorCmd() *command {
 	return &command{
 		use:   "doctor",
 		short: "Look for what lets containers start without their network, and say what to do",
-		long: `Look at the configuration of every engine, at the policy, the state directory and the kernel, and say what lets
-containers start without their network or keeps them from starting. Exit code 1 when anything does. Nothing is changed;
-the kernel is tried in a network namespace of its own.`,
+		long: `Look at the configuration of every engine, at the policy, the state directory and the kernel, and at the links, subnets
+and hypervisor that networks on LANs depend on, and say what lets containers start without their network, keeps them from
+starting or from being reached. Exit code 1 when anything does. Nothing is changed; the kernel is tried in a network
+namespace of its own, and the LANs are asked whether somebody else has addresses of containers that run.`,
 		run: func(ctx context.Context, _ []string) error { return a.doctor(ctx, root) },
 		flags: func(fs *pflag.FlagSet) {
 			fs.StringVar(&root, "root", "", "look at the files below `DIR`, another host's, and at files only")
