@@ -83,9 +83,10 @@ func (c Conflict) String() string {
 // address has been found before, or ctx ends, whose cause it gives then. Addresses are not mapped and have no zone.
 func Run(ctx context.Context, w Wire, mac net.HardwareAddr, addrs []netip.Addr, timing Timing) error {
 	p := probe{wire: w, mac: mac, found: map[netip.Addr]Conflict{}, addrs: addrs}
-	begun := time.Now()
-	for _, at := range timing.Questions {
-		if err := p.listen(ctx, begun.Add(at)); err != nil {
+	// What lies between two questions does not get less where this process has to wait for a processor.
+	last, at := time.Now(), time.Duration(0)
+	for _, next := range timing.Questions {
+		if err := p.listen(ctx, last.Add(next-at)); err != nil {
 			return err
 		}
 		for _, a := range addrs {
@@ -96,32 +97,44 @@ func Run(ctx context.Context, w Wire, mac net.HardwareAddr, addrs []netip.Addr, 
 				return fmt.Errorf("ask the LAN for %s: %w", a, err)
 			}
 		}
+		last, at = time.Now(), next
 	}
-	if err := p.listen(ctx, begun.Add(timing.End)); err != nil {
+	if err := p.listen(ctx, last.Add(timing.End-at)); err != nil {
+		return err
+	}
+	if err := p.drain(); err != nil {
 		return err
 	}
 	return p.result()
 }
 
-// maxLate is how many frames are looked at that were received since: as many as the socket's buffer holds, or more.
+// maxLate is how many frames are looked at that are there already: as many as a socket's buffer holds, or more.
 const maxLate = 4096
 
 // Late says who has claimed one of the addresses, or asked for it, since [Run] has ended, by a [*ConflictError]. It does not wait.
 // Between the end of the questions and the moment from which on the kernel answers for an address, nobody else would say so.
 func Late(w Wire, mac net.HardwareAddr, addrs []netip.Addr) error {
 	p := probe{wire: w, mac: mac, found: map[netip.Addr]Conflict{}, addrs: addrs}
+	if err := p.drain(); err != nil {
+		return err
+	}
+	return p.result()
+}
+
+// drain takes the frames that are there by now.
+func (p *probe) drain() error {
 	var buf [maxFrame]byte
 	for range maxLate {
-		n, err := w.Receive(buf[:], time.Time{})
+		n, err := p.wire.Receive(buf[:], time.Time{})
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			break
+			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("listen to what the LAN says of addresses: %w", err)
 		}
 		p.hear(buf[:n])
 	}
-	return p.result()
+	return nil
 }
 
 // Announce tells the link that the addresses are here.

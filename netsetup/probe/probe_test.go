@@ -137,6 +137,27 @@ func (b *broken) Send([]byte) error { return nil }
 
 func (b *broken) Receive([]byte, time.Time) (int, error) { return 0, b.err }
 
+// busy is a wire on a machine that is busy: whoever waits for a frame gets the processor too late, and what has come in by then
+// is still to be taken.
+type busy struct{ lan }
+
+func (b *busy) Receive(frame []byte, until time.Time) (int, error) {
+	if wait := time.Until(until); wait > 0 {
+		time.Sleep(wait + 10*time.Millisecond)
+		return 0, os.ErrDeadlineExceeded
+	}
+	return b.lan.Receive(frame, until)
+}
+
+// TestRunBusy hears what came in while nobody looked.
+func TestRunBusy(t *testing.T) {
+	a := addr("192.0.2.9")
+	l := &busy{lan{answers: func([]byte) [][]byte { return [][]byte{replyARP(other(), a)} }}}
+	if err := Run(t.Context(), l, own(), []netip.Addr{a}, quick()); err == nil {
+		t.Error("the answer was missed")
+	}
+}
+
 // TestRunAsks counts the questions: three for each address that nobody has, and none for one that is known to be somebody's.
 func TestRunAsks(t *testing.T) {
 	addrs := []netip.Addr{addr("192.0.2.9"), addr("192.0.2.10"), addr("2001:db8::9")}
