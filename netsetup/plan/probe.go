@@ -25,7 +25,8 @@ type Probe struct {
 	// If is the container's link.
 	If string
 	// By is the link of the host by which is asked instead, "" for none: an answer to an ipvlan child that has no address yet
-	// goes to its parent (drivers/net/ipvlan/ipvlan_core.c, ipvlan_handle_mode_l2).
+	// goes to its parent (drivers/net/ipvlan/ipvlan_core.c, ipvlan_handle_mode_l2), and a macvlan in mode source gets none but
+	// those of its sources.
 	By        string
 	Addresses []netip.Addr
 	// RFC asks with the full time of RFC 5227.
@@ -120,7 +121,7 @@ func (l link) probe() Probe {
 		If: l.IfName, Addresses: l.addresses(),
 		RFC: l.Network.Conflict == policy.ConflictRFC, Warn: l.Network.Conflict == policy.ConflictWarn,
 	}
-	if l.Network.Driver == policy.IPVLAN {
+	if l.Network.Driver == policy.IPVLAN || l.Network.Mode == policy.ModeSource {
 		p.By = l.uplink.Name
 	}
 	return p

@@ -44,6 +44,11 @@ func TestConflict(t *testing.T) {
 			w.empty(t)
 		})
 	}
+	t.Run("next, of one who is none of its sources", func(t *testing.T) {
+		w := newWorld(t, strings.Replace(conflicting("next"), "parent", "mode = \"source\"\nsource = [\"02:70:00:00:00:99\"]\nparent", 1))
+		w.box(t, "c").refused(t, inUse, "network=pair,ip=10.77.0.1")
+		w.empty(t)
+	})
 	for _, conflict := range []string{"next", "fail", "rfc"} {
 		t.Run(conflict+", asked for", func(t *testing.T) {
 			w := newWorld(t, conflicting(conflict))
