@@ -354,7 +354,7 @@ type Subject struct {
 	Bundle    string
 	// CGroup is the container's cgroup path, "" when unknown.
 	CGroup string
-	// Name is the workload's name, and Named says that the engine itself gave it, over what its user may have written.
+	// Name is the workload's name, and Named says that its engine gave it, and not whoever wrote annotations.
 	Name  string
 	Named bool
 }

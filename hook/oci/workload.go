@@ -4,9 +4,9 @@ import "strings"
 
 // Workload is the name of a container's workload: asked, the value of io.lanhook.name, or else what [Name] gives.
 //
-// named says that its engine gave the name itself, over what the container's user may have written: containerd for pods and
-// for nerdctl, CRI-O for pods. What another engine passes on under the same keys is its user's, and so is a pod's annotation
-// under nerdctl's. engine is as [Origin] gives it.
+// named says that its engine gave the name itself: containerd and CRI-O for pods, over what the pod's author may have written, and
+// nerdctl, whose users choose it and are root. What another engine passes on under the same keys is its user's, and so is a
+// pod's annotation under nerdctl's. engine is as [Origin] gives it.
 func Workload(asked string, annotations map[string]string, id, engine string) (name string, named bool) {
 	if asked != "" {
 		return asked, false
