@@ -36,7 +36,7 @@ type IdentityAddress struct {
 // Identity says what a workload of a name gets on an interface when it asks for the network and no more: it is lent to it anew
 // after each restart, as long as it is free. It looks which addresses the host has, and changes nothing.
 func (s *Setup) Identity(ctx context.Context, n *policy.Network, name, ifName string) (Identity, error) {
-	a := policy.Attachment{IfName: ifName, Network: n, Reserved: n.ReservedFor(name)}
+	a := policy.Attachment{IfName: ifName, Network: n, Reserved: n.ReservedFor(name), IPv6: n.IPv6, Sysctls: n.Sysctls}
 	facts, err := s.Host.Facts(ctx, nil, []kernel.Query{queryOf(a)})
 	if err == nil {
 		facts.Wires, err = s.wires(ctx, []policy.Attachment{a}, facts)
@@ -78,6 +78,9 @@ func (d *draft) identity(l lan, a policy.Attachment) (id Identity, err error) {
 
 // usual is the address that a workload has in a subnet when nobody else has it.
 func (d *draft) usual(l lan, a policy.Attachment, sub policy.Subnet) (IdentityAddress, error) {
+	if sub.Prefix.Addr().Is6() && a.WithoutIPv6() {
+		return IdentityAddress{}, nil
+	}
 	if addr, kept := reservedIn(a.Reserved, sub); kept {
 		return IdentityAddress{Prefix: netip.PrefixFrom(addr, sub.Prefix.Bits()), Reserved: true}, nil
 	}

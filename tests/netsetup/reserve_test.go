@@ -274,6 +274,7 @@ func TestIdentity(t *testing.T) {
 		{"one of two families reserved", strings.Replace(lan, "driver", `reserve = { web = "fd77::77" }`+"\ndriver", 1)},
 		{"beside reservations of others", reserving(`reserve = { other = "10.77.0.8" }`)},
 		{"beside the host", strings.Replace(reserving(""), "driver", "host-access = true\ndriver", 1)},
+		{"without IPv6 by a setting", strings.Replace(lan, "driver", "sysctl = [\"net.ipv6.conf.IFNAME.disable_ipv6=1\"]\ndriver", 1)},
 		{"static and reserved", strings.Replace(lan4, "driver", "ipam = \"static\"\nreserve = { web = \"10.77.0.77\" }\ndriver", 1)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
