@@ -265,6 +265,10 @@ func (s *Setup) repairHostLinks(ctx context.Context, records []store.Record, r *
 					err = s.Host.RenewHostLink(st)
 				}
 			case plan.AddHostRoute:
+				// An attach makes its routes last, without the lock, and may choose another address before.
+				if rec.State == store.Pending {
+					continue
+				}
 				if drift, err = s.checkHostRoute(st); err == nil && len(drift) > 0 {
 					err = k.Apply(ctx, st)
 				}

@@ -3,6 +3,7 @@
 package netsetup_test
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -427,6 +428,33 @@ func TestHostAccessComesAndGoes(t *testing.T) {
 		}
 		return nil
 	})
+	w.empty(t)
+}
+
+// TestHostAccessRepairedMeanwhile repairs while an attach asks the LAN: it may choose another address yet, and then nobody would
+// take the route to the first one back.
+func TestHostAccessRepairedMeanwhile(t *testing.T) {
+	w := newWorld(t, reach("lan", `conflict = "rfc"`))
+	want := w.box(t, "c").container(t, "network=lan")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		_, err := w.setup.Attach(ctx, want)
+		done <- err
+	}()
+	nettest.Eventually(t, "the host has its link", func() bool { return len(w.hostLinks(t)) == 1 })
+	r, err := w.setup.Repair(t.Context())
+	if err != nil || !r.None() {
+		t.Errorf("repair gave %+v (%v)", r, err)
+	}
+	if routes := w.hostLinks(t)[0].Routes; len(routes) > 0 {
+		t.Errorf("the host has the routes %v", routes)
+	}
+	cancel()
+	if err := <-done; err == nil {
+		t.Error("the attach was over before")
+	}
 	w.empty(t)
 }
 
