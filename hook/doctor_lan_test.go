@@ -289,11 +289,18 @@ func TestSubnetFindings(t *testing.T) {
 func TestApartFindings(t *testing.T) {
 	n := policyOf().Networks["apps"]
 	links := []kernel.State{
-		{Name: "lh-apps", Addresses: prefixes("172.30.0.1/16")}, {Name: "ens192", Addresses: prefixes("172.30.7.9/24")},
+		{Name: "lh-apps", Addresses: prefixes("172.30.0.1/16")},
+		{Name: "ens192", Addresses: prefixes("172.30.7.9/24")},
+		{Name: "lhh-5oy34gnbgod", Kind: "macvlan", Group: plan.Group, Addresses: prefixes("172.30.7.10/32")},
+		{Name: "lh-other", Kind: "bridge", Group: plan.Group, Addresses: prefixes("172.30.9.1/24")},
 	}
 	want := []engine.Finding{{
 		Check: "subnet", Level: engine.Warn, Do: "give the network a subnet that is no other link's",
 		Means: "network apps has the subnet 172.30.0.0/16, but the host has 172.30.7.9/24 on ens192: of addresses that are in both it reaches " +
+			"those of one alone",
+	}, {
+		Check: "subnet", Level: engine.Warn, Do: "give the network a subnet that is no other link's",
+		Means: "network apps has the subnet 172.30.0.0/16, but the host has 172.30.9.1/24 on lh-other: of addresses that are in both it reaches " +
 			"those of one alone",
 	}}
 	if diff := cmp.Diff(want, apartFindings(n, n.Subnets[0].Prefix, links)); diff != "" {

@@ -11,6 +11,7 @@ import (
 	"github.com/lanhook/lanhook/hook/engine"
 	"github.com/lanhook/lanhook/netsetup/ipam"
 	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/netsetup/plan"
 	"github.com/lanhook/lanhook/policy"
 )
 
@@ -32,11 +33,12 @@ func subnetFindings(lans []lan, others []engine.Finding) []engine.Finding {
 	return found
 }
 
-// apartFindings say which other links of the host have addresses in the subnet of a bridge. Link-local ones are on every link.
+// apartFindings say which other links of the host have addresses in the subnet of a bridge. Link-local ones are on every link, and
+// lanhook's own beside containers has one that is the parent's LAN's.
 func apartFindings(n *policy.Network, subnet netip.Prefix, links []kernel.State) []engine.Finding {
 	var found []engine.Finding
 	for _, l := range links {
-		if l.Name == n.Bridge || subnet.Addr().IsLinkLocalUnicast() {
+		if l.Name == n.Bridge || l.Group == plan.Group && l.Kind != "bridge" || subnet.Addr().IsLinkLocalUnicast() {
 			continue
 		}
 		found = append(found, engine.Finding{

@@ -131,9 +131,9 @@ func (s *Setup) lanOf(ctx context.Context, n *policy.Network) (plan.Link, error)
 	switch {
 	case l.Index == 0 && (n.Driver != policy.Bridge || n.HasUplink()):
 		uplink, err := s.Uplink(ctx, n)
-		return l, errors.Join(fmt.Errorf("%s of network %s is not there", uplink.Name, n.Name), err)
+		return l, errors.Join(fmt.Errorf("the link %s of network %s is not there", uplink.Name, n.Name), err)
 	case l.Index != 0 && !l.Up:
-		return l, fmt.Errorf("%s of network %s is down", l.Name, n.Name)
+		return l, fmt.Errorf("the link %s of network %s is down", l.Name, n.Name)
 	}
 	return l, nil
 }

@@ -108,8 +108,9 @@ func (h *Host) Neighbours() ([]Neighbour, error) {
 				}
 				names[index] = s.Name
 			}
-			n.Link = names[index]
-			found = append(found, n)
+			if n.Link = names[index]; n.Link != "" { // else the link has gone meanwhile
+				found = append(found, n)
+			}
 		}
 	}
 	return found, nil
