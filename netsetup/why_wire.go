@@ -91,8 +91,20 @@ func (s *Setup) lansOf(ctx context.Context, addr netip.Addr) (map[int]string, er
 			lans[l.Index] = l.Name
 		}
 	}
+	unasked := s.addLANs(ctx, addr, lans)
+	for _, l := range around {
+		// The host's link beside containers that has the address itself is on its parent's LAN: to ask there once is enough.
+		if l.Group == plan.Group && l.Addresses[0].IsSingleIP() {
+			delete(lans, l.Parent)
+		}
+	}
+	return lans, unasked
+}
+
+// addLANs adds the links of networks that an address lies in a subnet of.
+func (s *Setup) addLANs(ctx context.Context, addr netip.Addr, lans map[int]string) error {
 	if s.Policy == nil {
-		return lans, nil
+		return nil
 	}
 	var unasked []error
 	for _, name := range slices.Sorted(maps.Keys(s.Policy.Networks)) {
@@ -108,7 +120,7 @@ func (s *Setup) lansOf(ctx context.Context, addr netip.Addr) (map[int]string, er
 			lans[l.Index] = l.Name
 		}
 	}
-	return lans, errors.Join(unasked...)
+	return errors.Join(unasked...)
 }
 
 // lanOf is the host's link on the LAN of a network, or why there is none to ask on; the zero Link for a bridge that leads nowhere and
