@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -31,7 +32,7 @@ type attached struct {
 func (a *app) conflictFindings(ctx context.Context) []engine.Finding {
 	unknown := func(err error) []engine.Finding {
 		return []engine.Finding{{
-			Check: checkConflict, Level: engine.Warn, Means: "the LANs were not asked who else has addresses of containers: " + oneLine(err),
+			Check: checkConflict, Level: engine.Warn, Means: "not every LAN was asked who else has addresses of containers: " + oneLine(err),
 			Do: "run lanhook doctor as root",
 		}}
 	}
@@ -49,16 +50,21 @@ func (a *app) conflictFindings(ctx context.Context) []engine.Finding {
 		return unknown(err)
 	}
 	have := map[string]map[netip.Addr]plan.MAC{}
+	var unasked []error
 	for uplink, addrs := range byUplink(all) {
 		link, ok, err := host.Link(uplink)
-		if err == nil && ok && link.Up {
+		// Without a MAC address of Ethernet nobody can be asked so, and nobody else answers so.
+		if err == nil && ok && link.Up && len(link.MAC) == 6 {
 			have[uplink], err = host.Ask(ctx, link.Index, addrs)
 		}
-		if err != nil {
-			return unknown(err)
-		}
+		unasked = append(unasked, err)
 	}
-	return others(all, have)
+	found := others(all, have)
+	if err := errors.Join(unasked...); err != nil {
+		// That nobody else answers is not known then.
+		found = append(slices.DeleteFunc(found, func(f engine.Finding) bool { return f.Level == engine.OK }), unknown(err)...)
+	}
+	return found
 }
 
 // onLANs are the addresses of containers that run, on parents. there says by its number whether a namespace is there.
