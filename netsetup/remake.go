@@ -62,12 +62,12 @@ func (s *Setup) repairChild(ctx context.Context, records []store.Record, rec sto
 	return s.remake(ctx, ns, beside(records, rec), rec, onto{c, parent})
 }
 
-// lost says whether the link on which a child was made is gone while there is one of its name, and which index that has. Of a
+// lost says whether the link on which a child was made is gone while there is one of its name, and gives that. Of a
 // sub-interface that the attach itself has made the index was not known: with that, the child's own end has to do for proof.
-func (s *Setup) lost(c plan.Child) (parent int, lost bool, err error) {
+func (s *Setup) lost(c plan.Child) (parent kernel.State, lost bool, err error) {
 	link, there, err := s.Host.Link(c.Parent)
 	if err != nil || !there || link.Index == c.ParentIndex {
-		return 0, false, err
+		return kernel.State{}, false, err
 	}
 	if c.ParentIndex != 0 {
 		// Another link has got its name, and it lives on under another one, with its children.
@@ -76,13 +76,13 @@ func (s *Setup) lost(c plan.Child) (parent int, lost bool, err error) {
 	} else {
 		lost = true
 	}
-	return link.Index, lost && err == nil, err
+	return link, lost && err == nil, err
 }
 
-// onto is a child and the index of its new parent.
+// onto is a child and its new parent.
 type onto struct {
 	plan.Child
-	parent int
+	parent kernel.State
 }
 
 // beside are the other records of a record's namespace.
@@ -102,7 +102,7 @@ func (s *Setup) remake(
 	ctx context.Context, ns *kernel.Namespace, others []store.Record, rec store.Record, o onto,
 ) (done bool, err error) {
 	k := s.Host.Kernel(ns)
-	rec.Steps = plan.OnParent(rec.Steps, o.Own, o.parent, 0)
+	rec.Steps = plan.OnParent(rec.Steps, o.Own, o.parent.Index, o.parent.MAC, 0)
 	steps := plan.Remade(rec.Steps, o.Child)
 	unmake := func(ctx context.Context) error { return apply.Undo(ctx, k, links(plan.Undo(steps))) }
 	if err = unmake(ctx); err == nil {
@@ -166,7 +166,12 @@ func (s *Setup) keepRemade(ctx context.Context, rec store.Record, o onto, k *ker
 		if there = ok && now.State == store.Attached; readErr != nil || !there {
 			return readErr
 		}
-		now.Steps = plan.OnParent(now.Steps, o.Own, o.parent, k.Index(o.IfName))
+		now.Steps = plan.OnParent(now.Steps, o.Own, o.parent.Index, o.parent.MAC, k.Index(o.IfName))
+		for i := range now.Interfaces {
+			if now.Interfaces[i].Name == o.IfName && plan.Inherits(now.Steps, o.Own) {
+				now.Interfaces[i].MAC = o.parent.MAC
+			}
+		}
 		return tx.Put(now)
 	})
 	return there, err

@@ -3,6 +3,7 @@ package plan
 import (
 	"slices"
 
+	"github.com/lanhook/lanhook/policy"
 	"github.com/lanhook/lanhook/policy/request"
 )
 
@@ -40,15 +41,18 @@ func Children(steps Steps) []Child {
 	return all
 }
 
-// OnParent are steps in which a child hangs on a parent of another index, and has another index itself, 0 where that is not known
-// yet.
-func OnParent(steps Steps, own string, parent, index int) Steps {
-	list := slices.Clone(steps)
+// OnParent are steps in which a child hangs on another parent of an index and a MAC address, and has another index itself, 0 where
+// that is not known yet. A child that has its parent's MAC address has that one's.
+func OnParent(steps Steps, own string, parent int, mac MAC, index int) Steps {
+	list, inherits := slices.Clone(steps), Inherits(steps, own)
 	for i, step := range list {
 		switch s := step.(type) {
 		case AddMacvlan:
 			if s.Name == own {
 				s.ParentIndex, s.Index = parent, index
+				if inherits {
+					s.MAC = mac
+				}
 				list[i] = s
 			}
 		case AddIPVLAN:
@@ -61,10 +65,31 @@ func OnParent(steps Steps, own string, parent, index int) Steps {
 				s.ParentIndex, s.Index = parent, index
 				list[i] = s
 			}
+		case AddGuard:
+			if inherits && s.Table == own && s.Spoof {
+				s.MAC = mac
+				list[i] = s
+			}
 		default:
 		}
 	}
 	return list
+}
+
+// Inherits says whether a child has its parent's MAC address.
+func Inherits(steps Steps, own string) bool {
+	return slices.ContainsFunc(steps, func(step Step) bool {
+		switch s := step.(type) {
+		case AddMacvlan:
+			return s.Name == own && s.Mode == policy.ModePassthru
+		case AddIPVLAN:
+			return s.Name == own
+		case AddVLAN:
+			return s.Name == own && s.MAC == nil
+		default:
+			return false
+		}
+	})
 }
 
 // Remade are those of the steps that make a child and all that ended with it, in order. What lies on no link is still there,

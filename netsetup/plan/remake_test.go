@@ -55,7 +55,7 @@ func TestRemade(t *testing.T) {
 		if diff := cmp.Diff(text(of[c.Own]), text(plan.Remade(steps, c))); diff != "" {
 			t.Errorf("%s (-want +got)\n%s", c.Own, diff)
 		}
-		moved := plan.OnParent(steps, c.Own, 70, 20)
+		moved := plan.OnParent(steps, c.Own, 70, nil, 20)
 		for i, now := range plan.Children(moved) {
 			want := children[i]
 			if now.Own == c.Own {

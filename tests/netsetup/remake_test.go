@@ -5,6 +5,7 @@ package netsetup_test
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -194,6 +195,25 @@ func TestRemakeTwice(t *testing.T) {
 		t.Errorf("(-before +after)\n%s", diff)
 	}
 	c.Ping(t, netip.MustParseAddr("10.77.0.1"))
+	w.done(t, c)
+}
+
+// TestRemakeOnAnotherCard: a child that has its parent's MAC address has that of the new one, and the guard and the record know it.
+func TestRemakeOnAnotherCard(t *testing.T) {
+	w := newWorld(t, strings.Replace(lan, "parent", "mode = \"passthru\"\nspoof-check = true\nparent", 1))
+	c := w.box(t, "c")
+	c.attach(t, "network=lan")
+	w.Cut(t)
+	w.Lay(t)
+	card := net.HardwareAddr{2, 0x70, 0, 0, 0, 0x77}
+	change(t, w.Host, nettest.Parent, func(l netlink.Link) error { return netlink.LinkSetHardwareAddr(l, card) })
+	w.Host.Remember(t)
+	w.repaired(t, "eth0 of container c has ended with p0")
+	if got := w.recordsOf(t, "c")[0].Interfaces[0].MAC.String(); got != card.String() {
+		t.Errorf("the record has %s", got)
+	}
+	c.Ping(t, nettest.PeerPrefix4().Addr())
+	c.Ping(t, nettest.PeerPrefix6().Addr())
 	w.done(t, c)
 }
 
