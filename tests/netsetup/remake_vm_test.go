@@ -3,6 +3,7 @@
 package netsetup_test
 
 import (
+	"net"
 	"strings"
 	"testing"
 
@@ -52,15 +53,19 @@ func TestRemakeVLAN(t *testing.T) {
 	}
 }
 
-// TestRemakeIPVLAN makes ipvlan children anew on a card that went and came back.
+// TestRemakeIPVLAN makes ipvlan children anew on another card of the name, whose MAC address they have then.
 func TestRemakeIPVLAN(t *testing.T) {
 	nettest.Need(t, nettest.IPVLAN)
-	w := newWorld(t, vlanOf("plain", "ipvlan", `"p0"`, 77, ""))
+	w := newWorld(t, vlanOf("plain", "ipvlan", `"p0"`, 77, "spoof-check = true"))
 	one, two := w.box(t, "one"), w.box(t, "two")
 	one.attach(t, "network=plain")
 	two.attach(t, "network=plain")
 	w.Cut(t)
 	w.Lay(t)
+	change(t, w.Host, nettest.Parent, func(l netlink.Link) error {
+		return netlink.LinkSetHardwareAddr(l, net.HardwareAddr{2, 0x70, 0, 0, 0, 0x77})
+	})
+	w.Host.Remember(t)
 	w.repaired(t, "eth0 of container one has ended with p0", "eth0 of container two has ended with p0")
 	one.Ping(t, nettest.PeerPrefix4().Addr())
 	two.Ping(t, nettest.PeerPrefix6().Addr())
