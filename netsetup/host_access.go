@@ -139,6 +139,10 @@ func (d *draft) hostIsNew(tx *store.Tx, l lan, a policy.Attachment, addrs []neti
 // is the zero Addr where the policy gives the host none there.
 func (d *draft) hostAddress(tx *store.Tx, l lan, a policy.Attachment, sub policy.Subnet) (netip.Addr, error) {
 	if sub.HostAddress.IsValid() {
+		if contains(l.own, sub.HostAddress) {
+			return netip.Addr{}, fmt.Errorf("%s: network %s: host-access: the host has address %s already, and two links would answer for it; "+
+				"the policy has to name one that nobody has", a.IfName, a.Network.Name, sub.HostAddress)
+		}
 		holder, taken, err := tx.Holder(l.scope, sub.HostAddress)
 		if err != nil || !taken {
 			return sub.HostAddress, err

@@ -268,6 +268,13 @@ func TestHostAccessByPolicy(t *testing.T) {
 			t.Errorf("the host's address is %s", got)
 		}
 	})
+	t.Run("one that the host has on the LAN is refused", func(t *testing.T) {
+		w.done(t, c)
+		w.usePolicy(t, strings.Replace(named, "10.77.0.200", "10.77.0.5", 1))
+		c.refused(t, "host-access: the host has address 10.77.0.5 already", "network=lan")
+		w.usePolicy(t, named)
+		c.attach(t, "network=lan")
+	})
 	t.Run("one that a container has is refused", func(t *testing.T) {
 		w.done(t, c)
 		w.usePolicy(t, strings.Replace(reach("other", ""), "host-access = true", "", 1))
