@@ -123,9 +123,9 @@ func (w *world) crash(t *testing.T, c *box, p plan.Plan, alone bool) {
 			for _, died := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%02d after=%t died=%t", at, after, died), func(t *testing.T) {
 					k := w.setup.Host.Kernel(ns)
-					defer k.Close()
 					k.Renew = func(context.Context) error { return w.setup.Host.RenewRules(rulesOf(p.Steps)) }
 					err := apply.Run(t.Context(), &fault{Kernel: k, at: at, after: after}, p.Steps)
+					k.Close() // ends with the attach, or with the process
 					if whole := at == len(p.Steps); !whole && err == nil || whole && alone && err != nil {
 						t.Errorf("the run ended with %v", err)
 					}
