@@ -107,7 +107,7 @@ conflict = "next"
   [[network.asked.subnet]]
   subnet  = "10.66.0.0/16"
   range   = "10.66.80.0/20"
-  gateway = "10.66.0.1"
+  gateway = "10.66.0.2"         # the host's own is refused
 
 [network.reached]
 driver = "macvlan"
