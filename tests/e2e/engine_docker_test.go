@@ -27,7 +27,7 @@ func dockerVersions() []struct{ docker, containerd string } {
 // profiles are those of runtime.toml, with the annotations that each gives. Docker has a runtime for each.
 func profiles() map[string][]string {
 	list := map[string][]string{"plain": asked(dockerKey, "lan")}
-	for _, annotation := range []string{"lan", "reached", "apps", "waiting", "nosuch", published} {
+	for _, annotation := range []string{"lan", "apps", "waiting", "nosuch", published} {
 		list[profileName(annotation)] = dockerAsked(annotation)
 	}
 	return list
