@@ -18,7 +18,7 @@ import (
 
 const (
 	// testLimit is how long a test program may take, and guestLimit when its guest is asked what it is doing.
-	testLimit  = 15 * time.Minute
+	testLimit  = 30 * time.Minute
 	guestLimit = testLimit + time.Minute
 )
 
