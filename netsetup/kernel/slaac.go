@@ -69,22 +69,8 @@ func (k *Kernel) learn(name string, found []netip.Prefix) {
 // learned are the global IPv6 addresses of a link that can be used: those that are still looked for on the LAN (duplicate address
 // detection, RFC 4862 section 5.4) are not there yet, and those that were found there are nobody's.
 func (c *conn) learned(index int) ([]netip.Prefix, error) {
-	header := nl.NewIfAddrmsg(unix.AF_INET6)
-	header.Index = uint32(index) //nolint:gosec // G115: an index is 31 bits
-	msgs, err := c.dump(unix.RTM_GETADDR, header)
-	if err != nil {
-		return nil, err
-	}
-	var list []netip.Prefix
-	for _, msg := range msgs {
-		local, header, err := parseAddress(msg)
-		if err != nil {
-			return nil, err
-		}
+	return c.addressesOf(index, unix.AF_INET6, func(a *nl.IfAddrmsg) bool {
 		// Both flags are among the eight that the header has.
-		if header.Scope == unix.RT_SCOPE_UNIVERSE && header.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) == 0 {
-			list = append(list, netip.PrefixFrom(local, int(header.Prefixlen)))
-		}
-	}
-	return list, nil
+		return a.Scope == unix.RT_SCOPE_UNIVERSE && a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) == 0
+	})
 }

@@ -256,7 +256,12 @@ func (s *State) parseNames(value []byte) error {
 // addresses lists those of one link. Only the kernel's filter keeps this cheap on a host with many links: it came with
 // Linux 4.20, as did the strict checking without which an older kernel would list all.
 func (c *conn) addresses(index int) ([]netip.Prefix, error) {
-	header := nl.NewIfAddrmsg(unix.AF_UNSPEC)
+	return c.addressesOf(index, unix.AF_UNSPEC, func(*nl.IfAddrmsg) bool { return true })
+}
+
+// addressesOf lists those of one link and family, AF_UNSPEC for both, that keep wants.
+func (c *conn) addressesOf(index, family int, keep func(*nl.IfAddrmsg) bool) ([]netip.Prefix, error) {
+	header := nl.NewIfAddrmsg(family)
 	header.Index = uint32(index) //nolint:gosec // G115: an index is 31 bits
 	msgs, err := c.dump(unix.RTM_GETADDR, header)
 	if err != nil {
@@ -268,7 +273,9 @@ func (c *conn) addresses(index int) ([]netip.Prefix, error) {
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, netip.PrefixFrom(local, int(header.Prefixlen)))
+		if keep(header) {
+			list = append(list, netip.PrefixFrom(local, int(header.Prefixlen)))
+		}
 	}
 	return list, nil
 }
