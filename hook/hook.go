@@ -69,8 +69,7 @@ func (o *stageOptions) register(flags *pflag.FlagSet) {
 }
 
 func (a *app) stage(name string, o stageOptions) int {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), o.timeout, lateError(o.timeout))
-	defer cancel()
+	ctx := newStageContext(o.timeout)
 	switch name {
 	case "createRuntime", "prestart":
 		state, err := a.readState(ctx)
@@ -137,7 +136,7 @@ const lateRelease = 5 * time.Second
 
 // createRuntime attaches the container that the runtime is about to start. The runtime does not start it when this
 // fails.
-func (a *app) createRuntime(ctx context.Context, state oci.State, o stageOptions) error {
+func (a *app) createRuntime(ctx *stageContext, state oci.State, o stageOptions) error {
 	engine, _ := oci.Origin(state.Bundle)
 	req, err := request.ParseFor(engine, state.Annotations)
 	if err != nil || req.Empty() {
@@ -150,7 +149,7 @@ func (a *app) createRuntime(ctx context.Context, state oci.State, o stageOptions
 	if err != nil {
 		return err
 	}
-	ctx = w.context(ctx)
+	ctx.follow(w)
 	s, err := a.open(withPolicy)
 	if err != nil {
 		return err

@@ -1,17 +1,15 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// watch ends a context when one of the processes that an attach is for has died. When a runtime is killed while its
-// hook works, the hook lives on, the container does not, and no poststop is ever called: so the hook itself must notice
-// and take everything back.
+// watch tells when one of the processes that an attach is for has died. When a runtime is killed while its hook works, the
+// hook lives on, the container does not, and no poststop is ever called: so the hook itself must notice and take
+// everything back.
 type watch struct {
 	fds   []unix.PollFd
 	names []string
@@ -26,22 +24,6 @@ func (w *watch) add(what string, pid int) error {
 	w.fds = append(w.fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}) //nolint:gosec // G115: a descriptor is small
 	w.names = append(w.names, fmt.Sprintf("%s, process %d,", what, pid))
 	return nil
-}
-
-// quick is how long an attach goes on before somebody begins to wait for a death beside it. Most are done by then,
-// and are spared a thread; they look for themselves before they commit, and after it.
-const quick = 20 * time.Millisecond
-
-// context is cancelled, with the reason as its cause, when a watched process dies. The thread that waits goes with the
-// program.
-func (w *watch) context(ctx context.Context) context.Context {
-	ctx, cancel := context.WithCancelCause(ctx)
-	time.AfterFunc(quick, func() {
-		if err := w.poll(-1); err != nil {
-			cancel(err)
-		}
-	})
-	return ctx
 }
 
 // check says whether all watched processes live right now.

@@ -61,7 +61,8 @@ func TestWatch(t *testing.T) {
 	runtime, endRuntime := child(t)
 	container, endContainer := child(t)
 	w := newWatch(t, map[string]int{"the runtime": runtime, "the container": container})
-	ctx := w.context(t.Context())
+	ctx := newStageContext(time.Hour)
+	ctx.follow(w)
 	if err := w.check(); err != nil {
 		t.Errorf("both live: %v", err)
 	}
