@@ -24,7 +24,8 @@ func logTo(stateDir string) slog.Handler {
 }
 
 // logFile is opened anew for each line: a hook writes one. What stands in its place and is no file is not followed, not
-// waited for and not written to: a state directory that others may write to is refused, but the refusal is logged too.
+// waited for and not written to: a state directory that others may write to is refused, but the refusal is logged too. It
+// is no os.File, which would set the runtime's poller up for this one line.
 type logFile struct{ dir string }
 
 func (l *logFile) Write(p []byte) (int, error) {
@@ -34,17 +35,21 @@ func (l *logFile) Write(p []byte) (int, error) {
 			return 0, fmt.Errorf("start the log anew: %w", err)
 		}
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	const flags = unix.O_WRONLY | unix.O_APPEND | unix.O_CREAT | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_CLOEXEC
+	fd, err := unix.Open(path, flags, 0o600)
 	if err != nil {
-		return 0, fmt.Errorf("open the log: %w", err)
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("write the log: %s is not a file", path)
+		return 0, fmt.Errorf("open the log: %w", &fs.PathError{Op: "open", Path: path, Err: err})
 	}
 	n := 0
-	if err == nil {
-		n, err = f.Write(p)
+	var info unix.Stat_t
+	if err = unix.Fstat(fd, &info); err == nil && info.Mode&unix.S_IFMT != unix.S_IFREG {
+		err = fmt.Errorf("%s is not a file", path)
 	}
-	return n, errors.Join(err, f.Close())
+	if err == nil {
+		n, err = unix.Write(fd, p)
+	}
+	if err = errors.Join(err, unix.Close(fd)); err != nil {
+		return n, fmt.Errorf("write the log: %w", err)
+	}
+	return n, nil
 }

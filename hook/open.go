@@ -1,8 +1,8 @@
 package main
 
 import (
-	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/lanhook/lanhook/netsetup"
@@ -48,7 +48,7 @@ func (a *app) open(n needs) (*netsetup.Setup, error) {
 // installation; what is derived from it is hashed, so that it is not given away. A host without one has its name.
 func hostID() string {
 	for _, path := range []string{"/etc/machine-id", "/var/lib/dbus/machine-id"} {
-		if id, err := os.ReadFile(path); err == nil && len(strings.TrimSpace(string(id))) > 0 {
+		if id, err := process.ReadFile(path); err == nil && len(strings.TrimSpace(string(id))) > 0 {
 			return strings.TrimSpace(string(id))
 		}
 	}
@@ -62,7 +62,7 @@ func hostID() string {
 // cgroupOf is the container's cgroup path, "" when it cannot be read: in the unified hierarchy, or in the systemd one
 // where there is no unified one (cgroups(7)).
 func cgroupOf(pid int) string {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
+	data, err := process.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
 	if err != nil {
 		return ""
 	}

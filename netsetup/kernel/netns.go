@@ -140,10 +140,10 @@ func alone(do func() error) (err error) {
 	return err
 }
 
-// dialHere opens the calling thread's namespace: its file, and a socket that is certainly of the same one.
+// dialHere opens the calling thread's namespace: its file, and a socket of the same one. The thread may change between the
+// two, but only for another one of the runtime's, which are all where this one is: whoever is elsewhere, on a visit or in
+// a test, is locked to its thread. To lock it here would start a thread that a detach has no other use for.
 func dialHere() (nsFile, *conn, error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	file, err := openNamespace(threadNamespace)
 	if err != nil {
 		return nsFile{}, nil, err

@@ -71,26 +71,31 @@ func BootID() (string, error) {
 	return strings.TrimSpace(string(raw)), nil
 }
 
-// smallFile is more than the kernel writes into any file that [ReadFile] is for.
-const smallFile = 4096
+// The kernel writes less than smallFile into most files that [ReadFile] is for, and never largeFile.
+const (
+	smallFile = 4 << 10
+	largeFile = 64 << 10
+)
 
-// ReadFile reads a small file of the kernel's, which comes with one read(2), without os.File: that asks up to five times
-// what kind of file it has, and hands some of them to the runtime's poller, whose thread then wakes up to find nothing.
+// ReadFile reads a small file, which comes with one read(2), without os.File: that asks up to five times what kind of file
+// it has, and sets the runtime's poller up, whose thread then wakes up to find nothing.
 func ReadFile(path string) ([]byte, error) {
 	fd, err := open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(fd) //nolint:errcheck // a file that was only read
-	buf := make([]byte, smallFile)
-	n, err := unix.Read(fd, buf)
-	switch {
-	case err != nil:
-		return nil, err
-	case n == len(buf):
-		return nil, fmt.Errorf("it has more than %d bytes", n-1)
+	for size := smallFile; size <= largeFile; size *= 4 {
+		buf := make([]byte, size)
+		n, err := unix.Pread(fd, buf, 0)
+		if err != nil {
+			return nil, err
+		}
+		if n < size {
+			return buf[:n], nil
+		}
 	}
-	return buf[:n], nil
+	return nil, fmt.Errorf("it has more than %d bytes", largeFile-1)
 }
 
 // open opens a file again when a signal came in between; the runtime sends some.

@@ -8,7 +8,9 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -94,5 +96,33 @@ func TestBootID(t *testing.T) {
 	id, err := BootID()
 	if err != nil || !regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`).MatchString(id) {
 		t.Errorf("boot %q (%v), want a UUID", id, err)
+	}
+}
+
+func TestReadFile(t *testing.T) {
+	for name, c := range map[string]struct {
+		size int
+		fits bool
+	}{
+		"empty": {0, true}, "small": {100, true}, "of a page": {4096, true}, "of some pages": {3 * 4096, true},
+		"just too large": {64 << 10, false}, "large": {1 << 20, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := strings.Repeat("x", c.size)
+			path := filepath.Join(t.TempDir(), "file")
+			if err := os.WriteFile(path, []byte(want), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			got, err := ReadFile(path)
+			if (err == nil) != c.fits {
+				t.Fatalf("error %v, want none: %v", err, c.fits)
+			}
+			if c.fits && string(got) != want {
+				t.Errorf("%d bytes, want %d", len(got), len(want))
+			}
+		})
+	}
+	if _, err := ReadFile(filepath.Join(t.TempDir(), "nothing")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("error %v, want fs.ErrNotExist", err)
 	}
 }
