@@ -102,7 +102,7 @@ func folders() []folder {
 			},
 		},
 		{path: "tests/e2e"},
-		{path: "tests/bench"},
+		{path: "tests/bench", imports: []string{"hook/oci"}},
 		{path: "tests/vm", imports: []string{"tests/vm/spec"}},
 		{path: "tests/vm/boot", tests: []string{"tests/vm"}},
 		{path: "tests/vm/device", tests: []string{"tests/vm"}},

@@ -149,7 +149,8 @@ func TestHooksD(t *testing.T) {
       "` + stage + `"
     ],
     "env": [
-      "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
+      "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+      "GOMAXPROCS=1"
     ],
     "timeout": 30
   },

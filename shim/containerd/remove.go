@@ -90,7 +90,7 @@ func (s *shim) hook(lanhook string, state []byte) error {
 		var code int
 		// stdout is for containerd, to which the shim has answered already.
 		code, err = child(lanhook, args, &os.ProcAttr{
-			Dir: "/", Env: []string{oci.DefaultEnv}, Files: []*os.File{in, null, os.Stderr},
+			Dir: "/", Env: oci.DefaultEnv(), Files: []*os.File{in, null, os.Stderr},
 		})
 		if err == nil && code != 0 {
 			err = fmt.Errorf("%s ended with exit code %d", lanhook, code)

@@ -127,7 +127,7 @@ func TestDelete(t *testing.T) {
 		})
 		want := []string{
 			filepath.Join(w.dir, "bin", "lanhook") + " hook poststop --by lanhook-runtime --state-dir /run/s", "/",
-			"PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+			"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "GOMAXPROCS=1",
 			fmt.Sprintf(`{"bundle":%q,"id":"web","ociVersion":"1.0.2","status":"stopped"}`, w.bundle),
 		}
 		if diff := cmp.Diff(want, lines); diff != "" {

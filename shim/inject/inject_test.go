@@ -114,7 +114,7 @@ func TestInject(t *testing.T) {
 		Hooks       map[string][]hook
 		Mounts      []oci.Mount
 	}
-	env := []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	env := []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "GOMAXPROCS=1"}
 	// The policy and the state directory stand before the rest, the guest files behind; see below.
 	hooks := func(timeout int, args ...string) map[string][]hook {
 		all := map[string][]hook{}

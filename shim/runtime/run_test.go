@@ -164,7 +164,7 @@ func TestEdited(t *testing.T) {
 			text := w.text(t)
 			for _, stage := range []string{"createRuntime", "poststop"} {
 				want := fmt.Sprintf(`{"path":%q,"args":["lanhook","hook",%q,"--by","lanhook-runtime","--policy",%q,`+
-					`"--state-dir",%q,"--guest",%q],"env":["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],"timeout":30}`, w.lanhook, stage,
+					`"--state-dir",%q,"--guest",%q],"env":["PATH=/usr/sbin:/usr/bin:/sbin:/bin","GOMAXPROCS=1"],"timeout":30}`, w.lanhook, stage,
 					w.policy(), w.state(), guest.Key(w.bundle, "web"))
 				if !strings.Contains(text, want) {
 					t.Errorf("no hook %s in %s", want, text)

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+
+	"github.com/lanhook/lanhook/hook/oci"
 )
 
 const (
@@ -198,7 +200,9 @@ func (n *lanhook) hook(h *host, stage string, d driver, s state) command {
 	if stage != "poststop" {
 		argv = append(argv, "--policy", policyFile)
 	}
-	return command{argv: append(argv, "--state-dir", n.stateDir(h)), stdin: stdin, silent: true}
+	return command{
+		argv: append(argv, "--state-dir", n.stateDir(h)), env: oci.DefaultEnv(), stdin: stdin, silent: true,
+	}
 }
 
 func (n *lanhook) stateDir(h *host) string { return filepath.Join(h.dir, "lanhook") }
