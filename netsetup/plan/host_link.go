@@ -56,11 +56,6 @@ type (
 	}
 )
 
-func (EnsureHostLink) step()  {}
-func (AddHostRoute) step()    {}
-func (ReleaseHostLink) step() {}
-func (DelHostRoute) step()    {}
-
 func (s EnsureHostLink) String() string {
 	var l line
 	l.addf("host: ensure %s %s on %s mode %s", s.Driver, s.Name, s.Parent, s.Mode)
@@ -86,7 +81,7 @@ func (s DelHostRoute) String() string {
 	return fmt.Sprintf("host: delete route %s dev %s if ours", s.To, s.Link)
 }
 
-func (s *EnsureHostLink) fields(c *Codec) {
+func (s EnsureHostLink) fields(c *Codec) Step {
 	c.Text(&s.Name)
 	c.Text(&s.Parent)
 	c.Int(&s.ParentIndex)
@@ -97,50 +92,25 @@ func (s *EnsureHostLink) fields(c *Codec) {
 	c.Int(&s.MTU)
 	List(c, &s.Addresses, (*Codec).Addr)
 	c.Text(&s.Scope)
+	return s
 }
 
-func (s *AddHostRoute) fields(c *Codec) {
+func (s AddHostRoute) fields(c *Codec) Step {
 	c.Text(&s.Link)
 	c.Addr(&s.To)
 	c.Addr(&s.From)
+	return s
 }
 
-func (s *ReleaseHostLink) fields(c *Codec) { c.Text(&s.Name) }
+func (s ReleaseHostLink) fields(c *Codec) Step {
+	c.Text(&s.Name)
+	return s
+}
 
-func (s *DelHostRoute) fields(c *Codec) {
+func (s DelHostRoute) fields(c *Codec) Step {
 	c.Text(&s.Link)
 	c.Addr(&s.To)
-}
-
-func hostLinkKindOf(s Step) uint64 {
-	switch s.(type) {
-	case EnsureHostLink:
-		return ensureHostLink
-	case AddHostRoute:
-		return addHostRoute
-	case ReleaseHostLink:
-		return releaseHostLink
-	case DelHostRoute:
-		return delHostRoute
-	default:
-		return noStep
-	}
-}
-
-// hostLink visits a step about the host's own links beside those of containers.
-func (c *Codec) hostLink(kind uint64, v *Step) {
-	switch kind {
-	case ensureHostLink:
-		visit[EnsureHostLink](c, v)
-	case addHostRoute:
-		visit[AddHostRoute](c, v)
-	case releaseHostLink:
-		visit[ReleaseHostLink](c, v)
-	case delHostRoute:
-		visit[DelHostRoute](c, v)
-	default:
-		c.undoing(kind, v)
-	}
+	return s
 }
 
 // hostLinkPrefix begins the names of the host's own links beside those of containers.

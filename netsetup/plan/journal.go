@@ -1,10 +1,10 @@
 package plan
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"net/netip"
+	"reflect"
 
 	"github.com/lanhook/lanhook/policy"
 	"github.com/lanhook/lanhook/policy/request"
@@ -14,89 +14,48 @@ import (
 // fields, see [Codec].
 type Steps []Step
 
-// The numbers of the steps' kinds. They are part of the record's format.
-const (
-	noStep uint64 = iota
-	ensureBridge
-	addVeth
-	addMacvlan
-	setSysctls
-	addAddress
-	setLink
-	addRoute
-	delLink
-	delRoute
-	releaseBridge
-	ensureForwarding
-	addRules
-	reservePorts
-	setRate
-	addGuard
-	delRules
-	releaseRules
-	releasePorts
-	delGuard
-	addIPVLAN
-	ensureVLAN
-	addVLAN
-	moveLink
-	ensureUplink
-	addRouteRule
-	releaseVLAN
-	returnLink
-	releaseUplink
-	delRouteRule
-	probeLinks
-	announceLinks
-	ensureHostLink
-	addHostRoute
-	releaseHostLink
-	delHostRoute
-	awaitAddresses
-)
-
-func kindOf(s Step) uint64 {
-	switch s.(type) {
-	case EnsureBridge:
-		return ensureBridge
-	case AddVeth:
-		return addVeth
-	case AddMacvlan:
-		return addMacvlan
-	case SetSysctls:
-		return setSysctls
-	case AddAddress:
-		return addAddress
-	case SetLink:
-		return setLink
-	case AddRoute:
-		return addRoute
-	case DelLink:
-		return delLink
-	case DelRoute:
-		return delRoute
-	case ReleaseBridge:
-		return releaseBridge
-	case EnsureForwarding:
-		return ensureForwarding
-	case AddRules:
-		return addRules
-	case ReservePorts:
-		return reservePorts
-	case SetRate:
-		return setRate
-	case AddGuard:
-		return addGuard
-	case DelRules:
-		return delRules
-	case ReleaseRules:
-		return releaseRules
-	case ReleasePorts:
-		return releasePorts
-	case DelGuard:
-		return delGuard
+// kinds has an empty step of each kind. Its place is the number of the kind, which is part of the record's format: a new
+// kind goes to the end. No kind has the number 0.
+func kinds() []Step {
+	return []Step{
+		nil,
+		EnsureBridge{},
+		AddVeth{},
+		AddMacvlan{},
+		SetSysctls{},
+		AddAddress{},
+		SetLink{},
+		AddRoute{},
+		DelLink{},
+		DelRoute{},
+		ReleaseBridge{},
+		EnsureForwarding{},
+		AddRules{},
+		ReservePorts{},
+		SetRate{},
+		AddGuard{},
+		DelRules{},
+		ReleaseRules{},
+		ReleasePorts{},
+		DelGuard{},
+		AddIPVLAN{},
+		EnsureVLAN{},
+		AddVLAN{},
+		MoveLink{},
+		EnsureUplink{},
+		AddRouteRule{},
+		ReleaseVLAN{},
+		ReturnLink{},
+		ReleaseUplink{},
+		DelRouteRule{},
+		ProbeLinks{},
+		AnnounceLinks{},
+		EnsureHostLink{},
+		AddHostRoute{},
+		ReleaseHostLink{},
+		DelHostRoute{},
+		AwaitAddresses{},
 	}
-	return linkKindOf(s)
 }
 
 // MarshalBinary writes the steps as a record has them. The error is that one of them is none, or has a value that no
@@ -121,80 +80,31 @@ func (s *Steps) UnmarshalBinary(data []byte) error {
 }
 
 // Steps visits the steps of a plan.
-func (c *Codec) Steps(v *Steps) { List(c, (*[]Step)(v), (*Codec).step) }
+func (c *Codec) Steps(v *Steps) {
+	all := kinds()
+	List(c, (*[]Step)(v), func(c *Codec, s *Step) { c.step(all, s) })
+}
 
-func (c *Codec) step(v *Step) {
-	kind := kindOf(*v)
+func (c *Codec) step(all []Step, v *Step) {
+	var kind uint64
+	for i, one := range all {
+		if reflect.TypeOf(one) == reflect.TypeOf(*v) {
+			kind = uint64(i)
+		}
+	}
 	c.Uint(&kind)
-	switch kind {
-	case ensureBridge:
-		visit[EnsureBridge](c, v)
-	case addVeth:
-		visit[AddVeth](c, v)
-	case addMacvlan:
-		visit[AddMacvlan](c, v)
-	case setSysctls:
-		visit[SetSysctls](c, v)
-	case addAddress:
-		visit[AddAddress](c, v)
-	case setLink:
-		visit[SetLink](c, v)
-	case addRoute:
-		visit[AddRoute](c, v)
-	case ensureForwarding:
-		visit[EnsureForwarding](c, v)
-	case addRules:
-		visit[AddRules](c, v)
-	case reservePorts:
-		visit[ReservePorts](c, v)
-	case setRate:
-		visit[SetRate](c, v)
-	case addGuard:
-		visit[AddGuard](c, v)
-	default:
-		c.linking(kind, v)
-	}
-}
-
-// undoing visits a step that undoes another.
-func (c *Codec) undoing(kind uint64, v *Step) {
-	switch kind {
-	case delLink:
-		visit[DelLink](c, v)
-	case delRoute:
-		visit[DelRoute](c, v)
-	case releaseBridge:
-		visit[ReleaseBridge](c, v)
-	case delRules:
-		visit[DelRules](c, v)
-	case releaseRules:
-		visit[ReleaseRules](c, v)
-	case releasePorts:
-		visit[ReleasePorts](c, v)
-	case delGuard:
-		visit[DelGuard](c, v)
-	default:
+	if kind == 0 || kind >= uint64(len(all)) {
 		c.Fail(fmt.Errorf("a step is of the unknown kind %d", kind))
-	}
-}
-
-// visit visits a step of the kind T: the one in v, or one that is read and put there.
-func visit[T Step, P interface {
-	*T
-	fields(c *Codec)
-}](c *Codec, v *Step) {
-	step, ok := (*v).(T)
-	if !ok && !c.reading {
-		c.Fail(errors.New("a step is not of the kind that its number says"))
 		return
 	}
-	P(&step).fields(c)
-	if c.reading {
-		*v = step
+	if !c.reading {
+		(*v).fields(c)
+		return
 	}
+	*v = all[kind].fields(c)
 }
 
-func (s *EnsureBridge) fields(c *Codec) {
+func (s EnsureBridge) fields(c *Codec) Step {
 	c.Text(&s.Name)
 	c.MAC(&s.MAC)
 	c.Int(&s.MTU)
@@ -207,9 +117,10 @@ func (s *EnsureBridge) fields(c *Codec) {
 	c.Flag(&s.VLANs)
 	c.Text(&s.VRF)
 	c.Text(&s.Uplink)
+	return s
 }
 
-func (s *AddVeth) fields(c *Codec) {
+func (s AddVeth) fields(c *Codec) Step {
 	c.Text(&s.Name)
 	c.MAC(&s.MAC)
 	c.Text(&s.Bridge)
@@ -220,9 +131,10 @@ func (s *AddVeth) fields(c *Codec) {
 	c.Text(&s.Peer)
 	c.MAC(&s.PeerMAC)
 	c.Int(&s.PeerMTU)
+	return s
 }
 
-func (s *AddMacvlan) fields(c *Codec) {
+func (s AddMacvlan) fields(c *Codec) Step {
 	c.Text(&s.Name)
 	c.Text(&s.Parent)
 	c.Int(&s.ParentIndex)
@@ -232,36 +144,41 @@ func (s *AddMacvlan) fields(c *Codec) {
 	c.Int(&s.MTU)
 	c.Int(&s.BroadcastQueue)
 	List(c, &s.Sources, (*Codec).MAC)
+	return s
 }
 
-func (s *SetSysctls) fields(c *Codec) {
+func (s SetSysctls) fields(c *Codec) Step {
 	c.Text(&s.If)
 	List(c, &s.Values, func(c *Codec, v *request.Sysctl) {
 		c.Text(&v.Key)
 		c.Text(&v.Value)
 	})
+	return s
 }
 
-func (s *AddAddress) fields(c *Codec) {
+func (s AddAddress) fields(c *Codec) Step {
 	c.Text(&s.If)
 	c.Prefix(&s.Address)
+	return s
 }
 
-func (s *SetLink) fields(c *Codec) {
+func (s SetLink) fields(c *Codec) Step {
 	c.Text(&s.From)
 	c.Text(&s.Name)
 	c.Text(&s.Alias)
 	c.Int(&s.TxQueueLen)
 	c.Flag(&s.Promiscuous)
 	c.Flag(&s.AllMulti)
+	return s
 }
 
-func (s *AddRoute) fields(c *Codec) {
+func (s AddRoute) fields(c *Codec) Step {
 	c.Text(&s.If)
 	c.route(&s.Route)
+	return s
 }
 
-func (s *DelLink) fields(c *Codec) {
+func (s DelLink) fields(c *Codec) Step {
 	Enum(c, &s.Side, Container)
 	c.Text(&s.Name)
 	c.Text(&s.IfName)
@@ -269,41 +186,59 @@ func (s *DelLink) fields(c *Codec) {
 	c.Int(&s.Index)
 	c.Text(&s.Kind)
 	c.MAC(&s.MAC)
+	return s
 }
 
-func (s *DelRoute) fields(c *Codec) { c.route(&s.Route) }
+func (s DelRoute) fields(c *Codec) Step {
+	c.route(&s.Route)
+	return s
+}
 
-func (s *ReleaseBridge) fields(c *Codec) {
+func (s ReleaseBridge) fields(c *Codec) Step {
 	c.Text(&s.Name)
 	c.Flag(&s.Filtered)
 	c.Text(&s.Uplink)
+	return s
 }
 
-func (s *EnsureForwarding) fields(c *Codec) {
+func (s EnsureForwarding) fields(c *Codec) Step {
 	List(c, &s.Links, (*Codec).Text)
 	c.Flag(&s.V6)
+	return s
 }
 
-func (s *AddRules) fields(c *Codec) {
+func (s AddRules) fields(c *Codec) Step {
 	c.Text(&s.Record)
 	List(c, &s.Of, (*Codec).rules)
+	return s
 }
 
-func (s *DelRules) fields(c *Codec) { (*AddRules)(s).fields(c) }
+func (s DelRules) fields(c *Codec) Step {
+	c.Text(&s.Record)
+	List(c, &s.Of, (*Codec).rules)
+	return s
+}
 
-func (s *ReservePorts) fields(c *Codec) { List(c, &s.Ports, (*Codec).port) }
+func (s ReservePorts) fields(c *Codec) Step {
+	List(c, &s.Ports, (*Codec).port)
+	return s
+}
 
-func (s *ReleasePorts) fields(c *Codec) { (*ReservePorts)(s).fields(c) }
+func (s ReleasePorts) fields(c *Codec) Step {
+	List(c, &s.Ports, (*Codec).port)
+	return s
+}
 
-func (s *ReleaseRules) fields(*Codec) {}
+func (s ReleaseRules) fields(*Codec) Step { return s }
 
-func (s *SetRate) fields(c *Codec) {
+func (s SetRate) fields(c *Codec) Step {
 	Enum(c, &s.Side, Container)
 	c.Text(&s.If)
 	c.rate(&s.Rate)
+	return s
 }
 
-func (s *AddGuard) fields(c *Codec) {
+func (s AddGuard) fields(c *Codec) Step {
 	c.Text(&s.Table)
 	c.Text(&s.If)
 	c.Flag(&s.Spoof)
@@ -311,9 +246,13 @@ func (s *AddGuard) fields(c *Codec) {
 	List(c, &s.Addresses, (*Codec).Addr)
 	c.Flag(&s.SharedMAC)
 	c.rate(&s.In)
+	return s
 }
 
-func (s *DelGuard) fields(c *Codec) { c.Text(&s.Table) }
+func (s DelGuard) fields(c *Codec) Step {
+	c.Text(&s.Table)
+	return s
+}
 
 func (c *Codec) rules(v *Rules) {
 	c.Text(&v.Bridge)

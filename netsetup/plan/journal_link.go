@@ -2,74 +2,7 @@ package plan
 
 import "github.com/lanhook/lanhook/policy"
 
-func linkKindOf(s Step) uint64 {
-	switch s.(type) {
-	case AddIPVLAN:
-		return addIPVLAN
-	case EnsureVLAN:
-		return ensureVLAN
-	case AddVLAN:
-		return addVLAN
-	case MoveLink:
-		return moveLink
-	case EnsureUplink:
-		return ensureUplink
-	case AddRouteRule:
-		return addRouteRule
-	case ReleaseVLAN:
-		return releaseVLAN
-	case ReturnLink:
-		return returnLink
-	case ReleaseUplink:
-		return releaseUplink
-	case DelRouteRule:
-		return delRouteRule
-	case ProbeLinks:
-		return probeLinks
-	case AnnounceLinks:
-		return announceLinks
-	case AwaitAddresses:
-		return awaitAddresses
-	default:
-		return hostLinkKindOf(s)
-	}
-}
-
-// linking visits a step that makes links of other kinds than the first ones, or undoes that.
-func (c *Codec) linking(kind uint64, v *Step) {
-	switch kind {
-	case addIPVLAN:
-		visit[AddIPVLAN](c, v)
-	case ensureVLAN:
-		visit[EnsureVLAN](c, v)
-	case addVLAN:
-		visit[AddVLAN](c, v)
-	case moveLink:
-		visit[MoveLink](c, v)
-	case ensureUplink:
-		visit[EnsureUplink](c, v)
-	case addRouteRule:
-		visit[AddRouteRule](c, v)
-	case releaseVLAN:
-		visit[ReleaseVLAN](c, v)
-	case returnLink:
-		visit[ReturnLink](c, v)
-	case releaseUplink:
-		visit[ReleaseUplink](c, v)
-	case delRouteRule:
-		visit[DelRouteRule](c, v)
-	case probeLinks:
-		visit[ProbeLinks](c, v)
-	case announceLinks:
-		visit[AnnounceLinks](c, v)
-	case awaitAddresses:
-		visit[AwaitAddresses](c, v)
-	default:
-		c.hostLink(kind, v)
-	}
-}
-
-func (s *AddIPVLAN) fields(c *Codec) {
+func (s AddIPVLAN) fields(c *Codec) Step {
 	c.Text(&s.Name)
 	c.Text(&s.Parent)
 	c.Int(&s.ParentIndex)
@@ -77,15 +10,17 @@ func (s *AddIPVLAN) fields(c *Codec) {
 	Enum(c, &s.Flag, policy.FlagVEPA)
 	c.Int(&s.Index)
 	c.Int(&s.MTU)
+	return s
 }
 
-func (s *EnsureVLAN) fields(c *Codec) {
+func (s EnsureVLAN) fields(c *Codec) Step {
 	c.Text(&s.Name)
 	c.Text(&s.Parent)
 	c.tag(&s.Tag)
+	return s
 }
 
-func (s *AddVLAN) fields(c *Codec) {
+func (s AddVLAN) fields(c *Codec) Step {
 	c.Text(&s.Name)
 	c.Text(&s.Parent)
 	c.Int(&s.ParentIndex)
@@ -93,47 +28,63 @@ func (s *AddVLAN) fields(c *Codec) {
 	c.Int(&s.Index)
 	c.MAC(&s.MAC)
 	c.Int(&s.MTU)
+	return s
 }
 
-func (s *MoveLink) fields(c *Codec) {
+func (s MoveLink) fields(c *Codec) Step {
 	c.Text(&s.Name)
 	c.Text(&s.Alias)
 	c.device(&s.Device)
 	c.Int(&s.Index)
 	c.MAC(&s.MAC)
 	c.Int(&s.MTU)
+	return s
 }
 
-func (s *EnsureUplink) fields(c *Codec) {
+func (s EnsureUplink) fields(c *Codec) Step {
 	c.Text(&s.Bridge)
 	c.Text(&s.Link)
 	List(c, &s.VLANs, (*Codec).vlans)
 	c.Flag(&s.DefaultVLAN)
+	return s
 }
 
-func (s *AddRouteRule) fields(c *Codec) {
+func (s AddRouteRule) fields(c *Codec) Step {
 	c.Addr(&s.From)
 	c.Int(&s.Table)
 	c.Int(&s.Priority)
+	return s
 }
 
-func (s *ReleaseVLAN) fields(c *Codec) { (*EnsureVLAN)(s).fields(c) }
+func (s ReleaseVLAN) fields(c *Codec) Step {
+	c.Text(&s.Name)
+	c.Text(&s.Parent)
+	c.tag(&s.Tag)
+	return s
+}
 
-func (s *ReturnLink) fields(c *Codec) {
+func (s ReturnLink) fields(c *Codec) Step {
 	c.Text(&s.Name)
 	c.Text(&s.IfName)
 	c.Text(&s.Alias)
 	c.Int(&s.Index)
 	c.device(&s.Device)
+	return s
 }
 
-func (s *ReleaseUplink) fields(c *Codec) {
+func (s ReleaseUplink) fields(c *Codec) Step {
 	c.Text(&s.Bridge)
 	c.Text(&s.Link)
 	List(c, &s.VLANs, (*Codec).vlans)
+	return s
 }
 
-func (s *DelRouteRule) fields(c *Codec) { (*AddRouteRule)(s).fields(c) }
+func (s DelRouteRule) fields(c *Codec) Step {
+	c.Addr(&s.From)
+	c.Int(&s.Table)
+	c.Int(&s.Priority)
+	return s
+}
 
 func (c *Codec) tag(v *policy.Tag) {
 	c.Int(&v.ID)

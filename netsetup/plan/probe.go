@@ -46,9 +46,6 @@ type Announcement struct {
 	Quiet bool
 }
 
-func (ProbeLinks) step()    {}
-func (AnnounceLinks) step() {}
-
 func (s ProbeLinks) String() string {
 	texts := make([]string, len(s.Links))
 	for i, p := range s.Links {
@@ -87,9 +84,15 @@ func addressText(addrs []netip.Addr) string {
 	return strings.Join(texts, " ")
 }
 
-func (s *ProbeLinks) fields(c *Codec) { List(c, &s.Links, (*Codec).probe) }
+func (s ProbeLinks) fields(c *Codec) Step {
+	List(c, &s.Links, (*Codec).probe)
+	return s
+}
 
-func (s *AnnounceLinks) fields(c *Codec) { List(c, &s.Links, (*Codec).announcement) }
+func (s AnnounceLinks) fields(c *Codec) Step {
+	List(c, &s.Links, (*Codec).announcement)
+	return s
+}
 
 func (c *Codec) probe(p *Probe) {
 	c.Text(&p.If)

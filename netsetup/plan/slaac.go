@@ -20,8 +20,6 @@ type Await struct {
 	Wait time.Duration
 }
 
-func (AwaitAddresses) step() {}
-
 func (s AwaitAddresses) String() string {
 	texts := make([]string, len(s.Links))
 	for i, a := range s.Links {
@@ -30,13 +28,14 @@ func (s AwaitAddresses) String() string {
 	return "container: await an address from a router " + strings.Join(texts, ", ")
 }
 
-func (s *AwaitAddresses) fields(c *Codec) {
+func (s AwaitAddresses) fields(c *Codec) Step {
 	List(c, &s.Links, func(c *Codec, a *Await) {
 		c.Text(&a.If)
 		n := int(a.Wait)
 		c.Int(&n)
 		a.Wait = time.Duration(n)
 	})
+	return s
 }
 
 // awaits is the step for all links that have routers' addresses.

@@ -13,7 +13,8 @@ import (
 type Step interface {
 	// String is the step as one readable line, close to what ip(8) would be told.
 	String() string
-	step()
+	// fields visits the step's fields. It returns the step, with what was read.
+	fields(c *Codec) Step
 }
 
 // Side is the namespace in which a step looks for its link.

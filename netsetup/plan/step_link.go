@@ -126,33 +126,3 @@ type PortVLANs struct {
 	// is no Access.
 	Default bool
 }
-
-func (EnsureBridge) step()     {}
-func (AddVeth) step()          {}
-func (AddMacvlan) step()       {}
-func (SetSysctls) step()       {}
-func (AddAddress) step()       {}
-func (SetLink) step()          {}
-func (AddRoute) step()         {}
-func (DelLink) step()          {}
-func (DelRoute) step()         {}
-func (ReleaseBridge) step()    {}
-func (EnsureForwarding) step() {}
-func (AddRules) step()         {}
-func (ReservePorts) step()     {}
-func (SetRate) step()          {}
-func (AddGuard) step()         {}
-func (DelRules) step()         {}
-func (ReleaseRules) step()     {}
-func (ReleasePorts) step()     {}
-func (DelGuard) step()         {}
-func (AddIPVLAN) step()        {}
-func (EnsureVLAN) step()       {}
-func (AddVLAN) step()          {}
-func (MoveLink) step()         {}
-func (EnsureUplink) step()     {}
-func (AddRouteRule) step()     {}
-func (ReleaseVLAN) step()      {}
-func (ReturnLink) step()       {}
-func (ReleaseUplink) step()    {}
-func (DelRouteRule) step()     {}
