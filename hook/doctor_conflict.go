@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 
 	"github.com/lanhook/lanhook/hook/engine"
 	"github.com/lanhook/lanhook/netsetup/kernel"
@@ -125,7 +126,7 @@ func others(all []attached, have map[string]map[netip.Addr]plan.MAC) []engine.Fi
 			Do: "find that host by its MAC address and give it another address, or keep this one back by exclude and start the container again",
 		})
 	}
-	slices.SortStableFunc(found, func(a, b engine.Finding) int { return cmp.Compare(a.Means, b.Means) })
+	sort.SliceStable(found, func(i, j int) bool { return found[i].Means < found[j].Means })
 	switch {
 	case len(found) > 0:
 		return found

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -225,7 +226,7 @@ func viewNetwork(ctx context.Context, s *netsetup.Setup, n *policy.Network) (net
 		held = append(held, addr) // nobody else gets it, whether it is in use or not
 		v.Reserved = append(v.Reserved, reservedView{addr, name})
 	}
-	slices.SortFunc(v.Reserved, func(x, y reservedView) int { return x.Address.Compare(y.Address) })
+	sort.Slice(v.Reserved, func(i, j int) bool { return v.Reserved[i].Address.Less(v.Reserved[j].Address) })
 	for _, sub := range n.Subnets {
 		view := subnetView{Subnet: sub.Prefix, Usage: sub.Pool().Usage(held)}
 		if sub.Gateway.IsValid() {

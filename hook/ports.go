@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -71,7 +72,7 @@ func (a *app) ports(ctx context.Context, word string) error {
 	for _, rec := range records {
 		list = append(list, portsOf(rec)...)
 	}
-	slices.SortStableFunc(list, byHost)
+	sort.SliceStable(list, func(i, j int) bool { return byHost(list[i], list[j]) < 0 })
 	if a.json {
 		return a.printJSON(list)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -80,7 +81,7 @@ func (d *draft) hostAccess(tx *store.Tx, l lan, a policy.Attachment) (addrs []ne
 		}
 	}
 	if len(addrs) > 0 {
-		slices.SortFunc(addrs, netip.Addr.Compare)
+		sort.Slice(addrs, func(i, j int) bool { return addrs[i].Less(addrs[j]) })
 		isNew, err = d.hostIsNew(tx, l, a, addrs)
 		return addrs, isNew, err
 	}
@@ -93,7 +94,7 @@ func (d *draft) hostAccess(tx *store.Tx, l lan, a policy.Attachment) (addrs []ne
 			addrs = append(addrs, addr)
 		}
 	}
-	slices.SortFunc(addrs, netip.Addr.Compare)
+	sort.Slice(addrs, func(i, j int) bool { return addrs[i].Less(addrs[j]) })
 	if d.host == nil {
 		d.host = map[string][]hostAddress{}
 	}

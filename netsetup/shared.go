@@ -1,8 +1,8 @@
 package netsetup
 
 import (
-	"cmp"
 	"slices"
+	"sort"
 	"strconv"
 
 	"github.com/lanhook/lanhook/netsetup/plan"
@@ -148,7 +148,7 @@ func inOrder(steps plan.Steps) plan.Steps {
 		return 0
 	}
 	sorted := slices.Clone(steps)
-	slices.SortStableFunc(sorted, func(a, b plan.Step) int { return cmp.Compare(rank(a), rank(b)) })
+	sort.SliceStable(sorted, func(i, j int) bool { return rank(sorted[i]) < rank(sorted[j]) })
 	return sorted
 }
 

@@ -3,6 +3,7 @@ package policy
 import (
 	"net/netip"
 	"slices"
+	"sort"
 	"strings"
 
 	"github.com/lanhook/lanhook/netsetup/ipam"
@@ -68,7 +69,7 @@ func (d *decoder) checkReserve(n *networkDraft, name string) {
 		}
 		n.Reserve = append(n.Reserve, got)
 	}
-	slices.SortFunc(n.Reserve, func(a, b Reservation) int { return strings.Compare(a.Name, b.Name) })
+	sort.Slice(n.Reserve, func(i, j int) bool { return n.Reserve[i].Name < n.Reserve[j].Name })
 	if len(n.Subnets) == 0 && len(n.reserves) > 0 {
 		d.fail(n.place("reserve"), "add a [[network."+n.Name+".subnet]]", "%s: reserve needs a subnet, and there is none", name)
 	}

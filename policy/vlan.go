@@ -2,6 +2,7 @@ package policy
 
 import (
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 )
@@ -125,7 +126,7 @@ func (r VLANRange) Has(id int) bool { return r.From <= id && id <= r.To }
 // UniteVLANs are the VLANs of all ranges, sorted, with as few ranges as possible.
 func UniteVLANs(ranges ...VLANRange) []VLANRange {
 	sorted := slices.Clone(ranges)
-	slices.SortFunc(sorted, func(a, b VLANRange) int { return a.From - b.From })
+	sort.Slice(sorted, func(i, j int) bool { return sorted[i].From < sorted[j].From })
 	var all []VLANRange
 	for _, r := range sorted {
 		last := len(all) - 1

@@ -1,10 +1,10 @@
 package plan
 
 import (
-	"cmp"
 	"math"
 	"net/netip"
 	"slices"
+	"sort"
 
 	"github.com/lanhook/lanhook/policy"
 	"github.com/lanhook/lanhook/policy/request"
@@ -66,7 +66,7 @@ func defaultOwners(in Input, family func(netip.Addr) bool, taken bool, on string
 	// A record that was made after the look at the kernel has its routes already.
 	taken = taken || slices.ContainsFunc(in.Others, func(o Other) bool { return highest(o.Routes, family) >= 0 })
 	// The order of the metrics is the kernel's; of equal ones the first comes first.
-	slices.SortStableFunc(waiting, func(a, b *link) int { return cmp.Compare(a.Network.Metric, b.Network.Metric) })
+	sort.SliceStable(waiting, func(i, j int) bool { return waiting[i].Network.Metric < waiting[j].Network.Metric })
 	for _, l := range waiting {
 		d := owned{metric: l.metric(), backup: taken || len(all) > 0}
 		if d.backup && (d.metric == 0 || l.rank(family) <= last) {

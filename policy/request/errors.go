@@ -3,7 +3,7 @@ package request
 import (
 	"errors"
 	"fmt"
-	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -63,7 +63,7 @@ func Errors(err error) []*Error {
 
 // join makes one error of many, in key order and not without end.
 func join(all []*Error) error {
-	slices.SortStableFunc(all, func(a, b *Error) int { return strings.Compare(a.Key, b.Key) })
+	sort.SliceStable(all, func(i, j int) bool { return all[i].Key < all[j].Key })
 	errs := make([]error, 0, MaxErrors+1)
 	for i, one := range all {
 		if i == MaxErrors {
