@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -63,14 +64,15 @@ func decode[T any](d *decoder, v value, schema []field[T], laters []later, out *
 	if !v.isTable(d) {
 		return nil
 	}
-	seen := make(map[string]mark, len(v.entries))
+	seen, names := make(map[string]mark, len(v.entries)), known(schema)
 	for _, e := range v.entries {
-		if f := find(schema, e.name); f != nil {
-			seen[e.name] = e.at
-			f.set(d, out, value{e.val, v.name + ": " + e.name})
+		i := slices.Index(names, e.name)
+		if i < 0 {
+			d.unknown(v, e, names, laters)
 			continue
 		}
-		d.unknown(v, e, known(schema), laters)
+		seen[e.name] = e.at
+		schema[i].set(d, out, value{e.val, v.name + ": " + e.name})
 	}
 	for i := range schema {
 		if _, ok := seen[schema[i].name]; schema[i].required && !ok {
@@ -80,19 +82,10 @@ func decode[T any](d *decoder, v value, schema []field[T], laters []later, out *
 	return seen
 }
 
-func find[T any](schema []field[T], name string) *field[T] {
-	for i := range schema {
-		if schema[i].name == name {
-			return &schema[i]
-		}
-	}
-	return nil
-}
-
 func known[T any](schema []field[T]) []string {
-	var names []string
+	names := make([]string, len(schema))
 	for i := range schema {
-		names = append(names, schema[i].name)
+		names[i] = schema[i].name
 	}
 	return names
 }
@@ -117,16 +110,16 @@ func (d *decoder) unknown(v value, e *entry, names []string, laters []later) {
 // keyOf is the hint that a key is one of another table, "" when none has it.
 func keyOf(name string) string {
 	var places []string
-	if find(networkSchema(), name) != nil {
+	if slices.Contains(known(networkSchema()), name) {
 		places = append(places, "[network.NAME]")
 	}
-	if find(subnetSchema(), name) != nil {
+	if slices.Contains(known(subnetSchema()), name) {
 		places = append(places, "[[network.NAME.subnet]]")
 	}
-	if find(ruleSchema(), name) != nil {
+	if slices.Contains(known(ruleSchema()), name) {
 		places = append(places, "[[rule]]")
 	}
-	if find(spellOutSchema(), name) != nil {
+	if slices.Contains(known(spellOutSchema()), name) {
 		places = append(places, "spell-out in [[rule]]")
 	}
 	if len(places) == 0 {
