@@ -70,6 +70,9 @@ func (a *app) attach(ctx context.Context, word string, f asked) error {
 		return err
 	}
 	warnings := linesOf(result.Warnings)
+	if result.Unnamed != nil {
+		warnings = append(warnings, "other containers do not know its name: "+oneLine(result.Unnamed))
+	}
 	if a.json {
 		return a.printJSON(attachView{result.Ref.ID, result.Already, shown(result.Interfaces), warnings})
 	}

@@ -161,6 +161,9 @@ func (a *app) printRecord(rec store.Record) {
 		p("files", "%s", rec.Guest)
 	}
 	a.printInterfaces(rec.Interfaces)
+	for _, w := range rec.Warnings {
+		p("warning", "%s", w)
+	}
 	steps := func(label string, all plan.Steps) {
 		for _, s := range all {
 			p(label, "%s", strings.Join(plan.Lines(s), "\n"+strings.Repeat(" ", labelWidth)))

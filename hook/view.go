@@ -28,6 +28,8 @@ type recordView struct {
 	Joined  []refView `json:"joined,omitempty"`
 	Left    bool      `json:"left,omitempty"`
 	Sandbox bool      `json:"sandbox,omitempty"`
+	// Warnings are what the attach warned of, none for most.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // refView names a record.
@@ -55,6 +57,7 @@ func viewOf(rec store.Record) recordView {
 		Joined:     joined,
 		Left:       rec.Left,
 		Sandbox:    rec.Sandbox,
+		Warnings:   rec.Warnings,
 	}
 }
 

@@ -69,10 +69,12 @@ func (s *Setup) attach(ctx context.Context, d *draft) (Result, error) {
 		}
 		return Result{}, own
 	}
+	if others != nil {
+		others = errors.Join(others, s.noteUnnamed(ctx, d.rec.Ref(), others))
+	}
 	return Result{
 		Ref: d.rec.Ref(), Already: d.already, Interfaces: slices.Concat(d.shared, d.rec.Interfaces), Joined: d.rec.Joined,
-		Unnamed:  errors.Join(d.remains, others),
-		Warnings: errors.Join(slices.Concat(d.withheld, d.doubts, d.taken, []error{d.silent})...),
+		Unnamed: errors.Join(d.remains, others), Warnings: d.warnings(),
 	}, nil
 }
 

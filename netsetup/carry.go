@@ -29,6 +29,7 @@ func (s *Setup) carryOut(ctx context.Context, d *draft, use *sharing) error {
 		rec.Steps = plan.WithIndexes(rec.Steps, k.Index)
 		rec.Interfaces, d.silent = withLearned(rec.Interfaces, rec.Steps, k.Learned)
 		d.rec.Interfaces = rec.Interfaces
+		rec.Warnings = lines(d.warnings())
 		err = s.commit(ctx, rec)
 	}
 	if err == nil {

@@ -159,6 +159,7 @@ func testRecord(n int) Record {
 		},
 		Shared: []string{"lh-apps"},
 		Guest:  "0123456789abcdef", Names: []string{"apps"}, Joined: []Ref{{Container: "owner", ID: testID(n + 60000)}}, Left: true, Sandbox: true,
+		Warnings: []string{"eth0: no router has given an IPv6 address yet"},
 	}
 }
 

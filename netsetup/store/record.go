@@ -57,6 +57,8 @@ type Record struct {
 	Left bool
 	// Sandbox says that the container is a pod's sandbox: with its end the whole pod has ended.
 	Sandbox bool
+	// Warnings are what the attach warned of, a line each, for people.
+	Warnings []string
 }
 
 // Ref names a record.
@@ -211,6 +213,7 @@ func (r *Record) fields(c *plan.Codec) {
 	plan.List(c, &r.Joined, func(c *plan.Codec, ref *Ref) { ref.fields(c) })
 	c.Flag(&r.Left)
 	c.Flag(&r.Sandbox)
+	plan.List(c, &r.Warnings, (*plan.Codec).Text)
 }
 
 func (r *Ref) fields(c *plan.Codec) {

@@ -64,6 +64,9 @@ func TestConflict(t *testing.T) {
 			if warned := fmt.Sprint(r.Warnings); strings.Contains(warned, inUse) != (conflict == "warn") {
 				t.Errorf("warnings: %s", warned)
 			}
+			if kept := fmt.Sprint(w.recordsOf(t, "c")[0].Warnings); strings.Contains(kept, inUse) != (conflict == "warn") {
+				t.Errorf("the record keeps %s", kept)
+			}
 			c.detach(t)
 			w.empty(t)
 		})

@@ -275,6 +275,24 @@ func TestNamesOfOthersBroken(t *testing.T) {
 	if err != nil || r.Unnamed == nil {
 		t.Errorf("attach gave %v, and of others %v", err, r.Unnamed)
 	}
+	// One that they cannot be told of says so for as long as it is attached.
+	unnamed := w.plainBox(t, "c")
+	c = unnamed.container(t, "network=apps")
+	c.Guest = unnamed.made(t)
+	for range 2 {
+		r, err = w.setup.Attach(t.Context(), c)
+		if err != nil || r.Unnamed == nil {
+			t.Errorf("attach gave %v, and of others %v", err, r.Unnamed)
+		}
+	}
+	said := w.recordsOf(t, "c")[0].Warnings
+	if len(said) != 1 || !strings.HasPrefix(said[0], "other containers do not know its name: ") {
+		t.Errorf("the record says %q", said)
+	}
+	unnamed.ended(t)
+	if err = w.release(t.Context(), "c"); err == nil {
+		t.Error("nothing was said of the file that cannot be written")
+	}
 	again.stop(t)
 	b.stop(t)
 	w.noFiles(t)
