@@ -54,7 +54,7 @@ func (s *Setup) Attach(ctx context.Context, c Container) (Result, error) {
 // attach does what a draft says.
 func (s *Setup) attach(ctx context.Context, d *draft) (Result, error) {
 	err := s.attachOnce(ctx, d)
-	for isAnew(err) && context.Cause(ctx) == nil {
+	for d.anew && context.Cause(ctx) == nil { // each takes as long as asking the LAN does
 		err = s.attachOnce(ctx, d)
 	}
 	if err != nil {
@@ -78,14 +78,9 @@ func (s *Setup) attach(ctx context.Context, d *draft) (Result, error) {
 	}, nil
 }
 
-// isAnew says whether all was taken back for another try. Each takes as long as asking the LAN does, and ctx bounds them.
-func isAnew(err error) bool {
-	_, anew := err.(*anewError) //nolint:errorlint // carryOut joins it where not all was taken back
-	return anew
-}
-
-// attachOnce records and carries out.
+// attachOnce records and carries out. d.anew says then whether another try is to follow.
 func (s *Setup) attachOnce(ctx context.Context, d *draft) error {
+	d.anew = false
 	use, err := s.begin(ctx, d)
 	if err != nil {
 		return err

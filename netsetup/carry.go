@@ -36,10 +36,19 @@ func (s *Setup) carryOut(ctx context.Context, d *draft, use *sharing) error {
 		return nil
 	}
 	rec.Steps = begun(rec.Steps, done)
-	if remains := s.takeBack(ctx, k, rec); remains != nil {
+	remains := s.takeBack(ctx, k, rec)
+	d.anew = begins(err, remains)
+	if remains != nil {
 		return errors.Join(err, remains)
 	}
 	return err
+}
+
+// begins says whether an attach that failed for a reason begins again: where that is what it asks for, and nothing remains of what
+// was done.
+func begins(reason, remains error) bool {
+	_, anew := errors.AsType[*anewError](reason)
+	return anew && remains == nil
 }
 
 // begun is the journal of an attach that failed after so many steps. Only what was done, or may have been, is taken back:

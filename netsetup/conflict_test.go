@@ -1,6 +1,8 @@
 package netsetup
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -30,6 +32,25 @@ func TestCounts(t *testing.T) {
 			if got := p.counts(store.Foreign{Addr: c.addr, MAC: c.mac, Seen: time.Now().Add(-c.age)}); got != want {
 				t.Errorf("%s, scarce %t: got %t", name, scarce, got)
 			}
+		}
+	}
+}
+
+// TestBegins begins again for the reason alone, whatever is around it, and never on what was not taken back.
+func TestBegins(t *testing.T) {
+	anew, other := &anewError{errors.New("taken")}, errors.New("another")
+	for name, c := range map[string]struct {
+		reason, remains error
+		want            bool
+	}{
+		"as it is":        {anew, nil, true},
+		"with words":      {fmt.Errorf("eth0: %w", anew), nil, true},
+		"with others":     {errors.Join(other, anew), nil, true},
+		"another reason":  {other, nil, false},
+		"something stays": {anew, other, false},
+	} {
+		if got := begins(c.reason, c.remains); got != c.want {
+			t.Errorf("%s: %t", name, got)
 		}
 	}
 }

@@ -50,6 +50,8 @@ type draft struct {
 
 	rec     store.Record
 	already bool
+	// anew says that all was taken back for another try.
+	anew bool
 	// remains is what a dead container whose record was in the way has left.
 	remains error
 	// tried are the addresses that others turned out to have, and rivals says that one was asked for at the same time.
