@@ -210,6 +210,9 @@ func isFull(reason error) bool {
 
 // clearDead undoes a record that is proved dead, or else gives the reason back.
 func (s *Setup) clearDead(ctx context.Context, rec store.Record, reason error) error {
+	if gone, err := s.awaitLeaving(ctx, rec); gone || err != nil {
+		return err
+	}
 	var (
 		l liveness
 		g group

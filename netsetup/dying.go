@@ -55,3 +55,19 @@ func (s *Setup) awaitEnd(ctx context.Context, rec store.Record, reason error) (w
 	}
 	return reason, living, nil
 }
+
+// awaitLeaving waits for a record that another process is taking back, as that of a container which leaves its pod, and says whether
+// it is gone: what it has is free in a moment, though its namespace lives on.
+func (s *Setup) awaitLeaving(ctx context.Context, rec store.Record) (gone bool, err error) {
+	for end := time.Now().Add(dyingWait); rec.State == store.Leaving && alive(rec.Writer) && time.Now().Before(end); {
+		if pause(ctx, 10*time.Millisecond) != nil {
+			break
+		}
+		now, there, err := s.find(ctx, rec.Ref())
+		if err != nil || !there {
+			return err == nil, err
+		}
+		rec = now
+	}
+	return false, nil
+}

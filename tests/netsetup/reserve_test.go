@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/lanhook/lanhook/netsetup"
 	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/netsetup/process"
 	"github.com/lanhook/lanhook/netsetup/store"
 	"github.com/lanhook/lanhook/tests/nettest"
 )
@@ -81,6 +84,38 @@ func TestReserved(t *testing.T) {
 		one.attach(t, printer, "name=printer")
 		one.ended(t)
 		r := two.attach(t, printer, "name=printer")
+		if got := address4(t, r.Interfaces[0]); got != "10.77.0.77" || r.Warnings != nil {
+			t.Errorf("it has %s, and a warning %v", got, r.Warnings)
+		}
+		w.done(t, two)
+	})
+	t.Run("had again when the container that had it is just leaving its pod", func(t *testing.T) {
+		w := newWorld(t, strings.Replace(lan4, "driver", `reserve = { printer = "10.77.0.77" }`+"\ndriver", 1))
+		one, two := w.box(t, "one"), w.box(t, "two")
+		one.attach(t, printer, "name=printer")
+		writer, err := process.Find(one.PID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Its namespace lives, and another process is taking its record back.
+		leaving := func(writer process.Process) {
+			rec := w.recordsOf(t, "one")[0]
+			rec.State, rec.Writer = store.Leaving, store.Process(writer)
+			if err := w.setup.Store.Update(t.Context(), func(tx *store.Tx) error { return tx.Put(rec) }); err != nil {
+				t.Error(err)
+			}
+		}
+		leaving(writer)
+		var done sync.WaitGroup
+		done.Go(func() {
+			time.Sleep(300 * time.Millisecond)
+			leaving(w.setup.Self)
+			if err := w.release(t.Context(), "one"); err != nil {
+				t.Error(err)
+			}
+		})
+		r := two.attach(t, printer, "name=printer")
+		done.Wait()
 		if got := address4(t, r.Interfaces[0]); got != "10.77.0.77" || r.Warnings != nil {
 			t.Errorf("it has %s, and a warning %v", got, r.Warnings)
 		}
