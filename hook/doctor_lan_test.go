@@ -19,6 +19,7 @@ func lanOf(change func(l *lan)) lan {
 	l := lan{
 		Network: &policy.Network{
 			Name: "lan", Driver: policy.Macvlan, Mode: policy.ModeBridge, Parent: policy.Parent{Name: "ens192"}, IPAM: policy.IPAMLocal,
+			DefaultRoute: true,
 			Subnets: []policy.Subnet{{
 				Prefix: netip.MustParsePrefix("192.168.1.0/24"), Gateway: netip.MustParseAddr("192.168.1.1"),
 				Ranges: []ipam.Range{rangeOf("192.168.1.200-192.168.1.250")},
@@ -238,9 +239,15 @@ func TestSubnetFindings(t *testing.T) {
 			warn("the gateway 192.168.1.1 of network lan is not in 192.168.1.128/25, the LAN by the host's address on ens192", "name a router that is in it"),
 		}},
 		{"the host as router", func(l *lan) { l.state.Addresses = prefixes("192.168.1.1/24") }, []engine.Finding{{
-			Check: "subnet", Level: engine.Fail, Means: "the gateway 192.168.1.1 of network lan is the host's own address on ens192: no container gets on it",
+			Check: "subnet", Level: engine.Fail, Means: "the gateway 192.168.1.1 of network lan is the host's own address on ens192: no container gets on it " +
+				"but with default-route=false",
 			Do: "name the router of the LAN; containers reach none of the addresses that the host has on their parent",
 		}}},
+		{"the host as router, of whom nobody asks", func(l *lan) {
+			l.state.Addresses, l.DefaultRoute = prefixes("192.168.1.1/24"), false
+		}, []engine.Finding{warn(
+			"the gateway 192.168.1.1 of network lan is the host's own address on ens192: no container gets on it that asks for the default route",
+			"name the router of the LAN; containers reach none of the addresses that the host has on their parent")}},
 		{"the host as router, with a warning", func(l *lan) {
 			l.state.Addresses, l.Conflict = prefixes("192.168.1.1/24"), policy.ConflictWarn
 		}, []engine.Finding{warn(

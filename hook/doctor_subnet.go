@@ -98,12 +98,15 @@ func (l lan) gatewayHere(gateway netip.Addr) []engine.Finding {
 	}
 	f := engine.Finding{
 		Check: checkSubnet, Level: engine.Fail, Do: "name the router of the LAN; containers reach none of the addresses that the host has on their parent",
-		Means: fmt.Sprintf("the gateway %s of network %s is the host's own address on %s: no container gets on it", gateway, l.Name, l.link.Name),
 	}
-	if l.Conflict == policy.ConflictOff || l.Conflict == policy.ConflictWarn {
-		f.Level = engine.Warn
-		f.Means = fmt.Sprintf("the gateway %s of network %s is the host's own address on %s: containers there have no way out", gateway, l.Name, l.link.Name)
+	means := "no container gets on it but with default-route=false"
+	switch {
+	case l.Conflict == policy.ConflictOff || l.Conflict == policy.ConflictWarn:
+		f.Level, means = engine.Warn, "containers there have no way out"
+	case !l.DefaultRoute:
+		f.Level, means = engine.Warn, "no container gets on it that asks for the default route"
 	}
+	f.Means = fmt.Sprintf("the gateway %s of network %s is the host's own address on %s: %s", gateway, l.Name, l.link.Name, means)
 	return []engine.Finding{f}
 }
 

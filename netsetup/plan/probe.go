@@ -215,16 +215,18 @@ func Announced(steps Steps) AnnounceLinks {
 }
 
 // checkGatewayHere catches a gateway that is the host's own address on the parent: no child of a link reaches its host by it
-// (drivers/net/macvlan.c, ipvlan_core.c), unless a switch sends frames back.
+// (drivers/net/macvlan.c, ipvlan_core.c), unless a switch sends frames back. One that is not to have the default route loses nothing
+// by that.
 func checkGatewayHere(l link, fail failFunc) error {
 	n := l.Network
-	if n.Conflict == policy.ConflictOff || !n.Resolves() || n.Driver != policy.Macvlan && n.Driver != policy.IPVLAN || n.Mode == policy.ModeVEPA {
+	if n.Conflict == policy.ConflictOff || !n.Resolves() || n.Driver != policy.Macvlan && n.Driver != policy.IPVLAN || n.Mode == policy.ModeVEPA ||
+		!l.mayLead() {
 		return nil
 	}
 	for _, family := range []func(netip.Addr) bool{netip.Addr.Is4, netip.Addr.Is6} {
 		if g := l.gateway(family); g.IsValid() && slices.Contains(l.uplink.Addresses, g) {
-			return fail("name the router of the LAN as gateway, or use driver bridge, on which containers reach their host; "+
-				`conflict = "off" leaves it as it is`,
+			return fail("name the router of the LAN as gateway, or ask for default-route=false, or use driver bridge, on which containers "+
+				`reach their host; conflict = "off" leaves it as it is`,
 				"gateway %s is this host's own address on %s, which a container on %s does not reach", g, l.uplink.Name, n.Driver)
 		}
 	}

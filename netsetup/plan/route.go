@@ -117,6 +117,14 @@ func (l link) rank(family func(netip.Addr) bool) int {
 	return rank(request.Route{Dst: everywhere(family), Metric: l.metric()})
 }
 
+// mayLead says whether the link is not kept from having a default route, by the container or its network.
+func (l link) mayLead() bool {
+	if l.DefaultRoute.Set {
+		return l.DefaultRoute.Want
+	}
+	return l.Network.DefaultRoute
+}
+
 // leads says whether the link can have the default route of a family: it has a gateway, or needs none.
 func (l link) leads(family func(netip.Addr) bool) bool {
 	return l.gateway(family).IsValid() || l.Network.Routed() && l.has(family)
