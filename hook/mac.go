@@ -52,8 +52,8 @@ func (a *app) mac(ctx context.Context, network, name, ifName string) error {
 	if err := request.CheckIfName(ifName); err != nil {
 		return &usageError{msg: fmt.Sprintf("--if: %s", err)}
 	}
-	if name == "" {
-		return &usageError{msg: "the name of the workload is empty"}
+	if err := policy.CheckWorkload(name); err != nil {
+		return &usageError{msg: err.Error(), hint: "see lanhook ls for the names of those that are attached"}
 	}
 	s, err := a.open(withPolicy)
 	if err != nil {

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"sort"
@@ -38,7 +39,7 @@ func (d *decoder) reserve(n *networkDraft, v value) {
 		one := value{e.val, v.name + ": " + quoted(e.name)}
 		switch {
 		case !validWorkload(e.name):
-			d.fail(e.at, "a name has 1 to 512 letters, digits, '.', '_', '-', '/' or ':'", "%s: this is no name of a workload", one.name)
+			d.fail(e.at, workloadForm, "%s: this is no name of a workload", one.name)
 		case e.val.kind == kindTable:
 			d.fail(e.at, `put a name with dots in quotes: "web.example" = "192.0.2.9"`,
 				"%s must be an address or a list of addresses, not a table", one.name)
@@ -46,6 +47,17 @@ func (d *decoder) reserve(n *networkDraft, v value) {
 			n.reserves = append(n.reserves, reserveDraft{e.name, one.filled(d, "list at least one address")})
 		}
 	}
+}
+
+// workloadForm says what a workload's name is.
+const workloadForm = "a name has 1 to 512 letters, digits, '.', '_', '-', '/' or ':'"
+
+// CheckWorkload says why no workload has a name, nil when one may have it: what io.lanhook.name takes, and what engines give.
+func CheckWorkload(name string) error {
+	if !validWorkload(name) {
+		return fmt.Errorf("%s is no name of a workload: %s", quoted(name), workloadForm)
+	}
+	return nil
 }
 
 func validWorkload(s string) bool {
