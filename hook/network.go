@@ -80,6 +80,18 @@ type hostLinkView struct {
 	Present   bool         `json:"present"`
 }
 
+// hostIn is the host's own address in a subnet as people read it.
+func (v networkView) hostIn(subnet netip.Prefix) string {
+	switch {
+	case v.Host == nil:
+		return "-"
+	case len(v.Host.Addresses) == 0:
+		return "later" // the first container picks it
+	}
+	in := slices.DeleteFunc(slices.Clone(v.Host.Addresses), func(a netip.Addr) bool { return !subnet.Contains(a) })
+	return cmp.Or(join(in), "-")
+}
+
 type subnetView struct {
 	Subnet  netip.Prefix `json:"subnet"`
 	Gateway string       `json:"gateway,omitempty"`
@@ -123,13 +135,13 @@ func (a *app) networkLs(ctx context.Context) error {
 		}
 		row := []string{v.Name, v.Driver, cmp.Or(v.mode(), "-"), uplink}
 		if len(v.Subnets) == 0 {
-			rows = append(rows, append(row, "-", "-", "-"))
+			rows = append(rows, append(row, "-", "-", "-", "-"))
 		}
 		for _, sub := range v.Subnets {
-			rows = append(rows, append(slices.Clone(row), sub.Subnet.String(), sub.InUse.String(), sub.Free.String()))
+			rows = append(rows, append(slices.Clone(row), sub.Subnet.String(), sub.InUse.String(), sub.Free.String(), v.hostIn(sub.Subnet)))
 		}
 	}
-	return a.printTable([]string{"NETWORK", "DRIVER", "MODE", "UPLINK", "SUBNET", "IN USE", "FREE"}, rows)
+	return a.printTable([]string{"NETWORK", "DRIVER", "MODE", "UPLINK", "SUBNET", "IN USE", "FREE", "HOST-ACCESS"}, rows)
 }
 
 func (a *app) networkInspect(ctx context.Context, name string) error {
