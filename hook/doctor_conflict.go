@@ -50,22 +50,33 @@ func (a *app) conflictFindings(ctx context.Context) []engine.Finding {
 	if err != nil {
 		return unknown(err)
 	}
-	have := map[string]map[netip.Addr]plan.MAC{}
-	var unasked []error
-	for uplink, addrs := range byUplink(all) {
-		link, ok, err := host.Link(uplink)
-		// Without a MAC address of Ethernet nobody can be asked so, and nobody else answers so.
-		if err == nil && ok && link.Up && len(link.MAC) == 6 {
-			have[uplink], err = host.Ask(ctx, link.Index, addrs)
-		}
-		unasked = append(unasked, err)
-	}
+	have, err := askOn(ctx, host, byUplink(all))
 	found := others(all, have)
-	if err := errors.Join(unasked...); err != nil {
+	if err != nil {
 		// That nobody else answers is not known then.
 		found = append(slices.DeleteFunc(found, func(f engine.Finding) bool { return f.Level == engine.OK }), unknown(err)...)
 	}
 	return found
+}
+
+// askOn asks for addresses on links of the host, by their names. The error is why some were not asked.
+func askOn(ctx context.Context, host *kernel.Host, byName map[string][]netip.Addr) (map[string]map[netip.Addr]plan.MAC, error) {
+	questions, names := map[int][]netip.Addr{}, map[int]string{}
+	var unasked []error
+	for uplink, addrs := range byName {
+		link, ok, err := host.Link(uplink)
+		// Without a MAC address of Ethernet nobody can be asked so, and nobody else answers so.
+		if err == nil && ok && link.Up && len(link.MAC) == 6 {
+			questions[link.Index], names[link.Index] = addrs, uplink
+		}
+		unasked = append(unasked, err)
+	}
+	answers, err := host.Ask(ctx, questions)
+	have := map[string]map[netip.Addr]plan.MAC{}
+	for index, of := range answers {
+		have[names[index]] = of
+	}
+	return have, errors.Join(append(unasked, err)...)
 }
 
 // onLANs are the addresses of containers that run, on parents. there says by its number whether a namespace is there.
@@ -80,7 +91,7 @@ func onLANs(records []store.Record, there func(nsid int) (bool, error)) ([]attac
 			continue
 		}
 		for _, i := range rec.Interfaces {
-			if i.Driver != policy.Macvlan.String() && i.Driver != policy.IPVLAN.String() {
+			if i.Driver != policy.Macvlan.String() && (i.Driver != policy.IPVLAN.String() || routes(rec.Steps, i.Uplink)) {
 				continue
 			}
 			for _, p := range slices.Concat(i.Addresses, i.Learned) {
@@ -89,6 +100,15 @@ func onLANs(records []store.Record, there func(nsid int) (bool, error)) ([]attac
 		}
 	}
 	return all, nil
+}
+
+// routes says whether the ipvlan children on a parent, which are all of one mode, neither ask by ARP nor answer: the host routes what
+// is theirs (drivers/net/ipvlan, IFF_NOARP in the modes l3 and l3s).
+func routes(steps plan.Steps, parent string) bool {
+	return slices.ContainsFunc(steps, func(step plan.Step) bool {
+		s, ok := step.(plan.AddIPVLAN)
+		return ok && s.Parent == parent && s.Mode != policy.ModeL2
+	})
 }
 
 // running says whether a container has what its record says. Of one that was attached by the path of its namespace no process is

@@ -11,6 +11,7 @@ import (
 	"github.com/lanhook/lanhook/netsetup/plan"
 	"github.com/lanhook/lanhook/netsetup/process"
 	"github.com/lanhook/lanhook/netsetup/store"
+	"github.com/lanhook/lanhook/policy"
 )
 
 func TestOnLANs(t *testing.T) {
@@ -33,6 +34,12 @@ func TestOnLANs(t *testing.T) {
 	}
 	got, err := onLANs([]store.Record{
 		record("web", "macvlan", nil), record("ip", "ipvlan", nil),
+		record("l3", "ipvlan", func(r *store.Record) {
+			r.Steps = plan.Steps{plan.AddIPVLAN{Parent: "ens192", Mode: policy.ModeL3}}
+		}),
+		record("l2", "ipvlan", func(r *store.Record) {
+			r.Steps = plan.Steps{plan.AddIPVLAN{Parent: "ens192", Mode: policy.ModeL2}, plan.AddIPVLAN{Parent: "ens224", Mode: policy.ModeL3S}}
+		}),
 		record("bridged", "bridge", nil), record("card", "host-device", nil),
 		record("ended", "macvlan", func(r *store.Record) { r.Process = ended }),
 		record("pending", "macvlan", func(r *store.Record) { r.State = store.Pending }),
@@ -44,7 +51,7 @@ func TestOnLANs(t *testing.T) {
 		t.Fatal(err)
 	}
 	var want []attached
-	for _, name := range []string{"web", "ip", "by its path"} {
+	for _, name := range []string{"web", "ip", "l2", "by its path"} {
 		for _, p := range prefixes("192.168.1.9/24", "fd00::9/64") {
 			want = append(want, attached{p.Addr(), plan.MAC{2, 0, 0, 0, 0, 1}, name, "ens192"})
 		}

@@ -19,10 +19,14 @@ import (
 // answers asks for an address on the LANs on which it would be, and adds who answers to the neighbours that the host knows.
 func (s *Setup) answers(ctx context.Context, addr netip.Addr, known []Owner) ([]Owner, error) {
 	links, unasked := s.lansOf(ctx, addr)
+	questions := map[int][]netip.Addr{}
+	for index := range links {
+		questions[index] = []netip.Addr{addr}
+	}
+	have, err := s.Host.Ask(ctx, questions)
+	unasked = errors.Join(unasked, err)
 	for _, index := range slices.Sorted(maps.Keys(links)) {
-		have, err := s.Host.Ask(ctx, index, []netip.Addr{addr})
-		unasked = errors.Join(unasked, err)
-		mac, answered := have[addr]
+		mac, answered := have[index][addr]
 		if !answered {
 			continue
 		}

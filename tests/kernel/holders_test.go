@@ -5,9 +5,12 @@ package kernel_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,19 +93,79 @@ func TestAsk(t *testing.T) {
 	theirs := plan.MAC{2, 0x70, 0, 0, 0, 2}
 	want := map[netip.Addr]plan.MAC{nettest.PeerPrefix4().Addr(): theirs, nettest.PeerPrefix6().Addr(): theirs}
 	nobodys := []netip.Addr{addr("10.77.0.9"), addr("10.77.0.200"), addr("fd77::200")}
-	got, err := h.Ask(t.Context(), index, slices.Concat(nobodys, slices.Collect(maps.Keys(want))))
-	if diff := cmp.Diff(want, got, cmp.Comparer(sameAddr)); diff != "" || err != nil {
+	all := slices.Concat(nobodys, slices.Collect(maps.Keys(want)))
+	got, err := h.Ask(t.Context(), map[int][]netip.Addr{index: all})
+	if diff := cmp.Diff(map[int]map[netip.Addr]plan.MAC{index: want}, got, cmp.Comparer(sameAddr)); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
-	if got, err := h.Ask(t.Context(), 999, nobodys); err == nil {
-		t.Errorf("on a link that is not there answer %v", got)
+	// One that is not there keeps nobody from asking on the others.
+	got, err = h.Ask(t.Context(), map[int][]netip.Addr{index: all, 999: nobodys})
+	if err == nil || !strings.Contains(err.Error(), "link 999") || len(got) != 1 || len(got[index]) != len(want) {
+		t.Errorf("beside a link that is not there answer %v (%v)", got, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := h.Ask(ctx, index, nobodys); !errors.Is(err, context.Canceled) {
+	if _, err := h.Ask(ctx, map[int][]netip.Addr{index: nobodys}); !errors.Is(err, context.Canceled) {
 		t.Errorf("when it is cut off: %v", err)
 	}
 	n.Host.Same(t)
+}
+
+// TestAskMany asks on more links than at once, for another address on each, and hears of each from its own neighbour.
+func TestAskMany(t *testing.T) {
+	n := nettest.New(t)
+	h := openHost(t, n)
+	far := n.Namespace(t, "far")
+	const links = 70
+	on := func(do func(i int, here, there string)) {
+		for i := range links {
+			do(i, fmt.Sprint("here", i), fmt.Sprint("there", i))
+		}
+	}
+	theirs := func(i int) (netip.Addr, plan.MAC) {
+		return netip.AddrFrom4([4]byte{10, 79, byte(i), 1}), plan.MAC{2, 0x79, 0, 0, 0, byte(i)}
+	}
+	must := func(err error) {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.Host.Do(t, func() {
+		on(func(i int, here, there string) {
+			_, mac := theirs(i)
+			attrs := netlink.NewLinkAttrs()
+			attrs.Name, attrs.Flags = here, net.FlagUp
+			must(netlink.LinkAdd(&netlink.Veth{
+				LinkAttrs: attrs, PeerName: there, PeerNamespace: netlink.NsPid(far.PID), PeerHardwareAddr: net.HardwareAddr(mac),
+			}))
+		})
+	})
+	t.Cleanup(func() {
+		n.Host.Do(t, func() {
+			on(func(_ int, here, _ string) {
+				must(netlink.LinkDel(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: here}}))
+			})
+		})
+	})
+	far.Do(t, func() {
+		on(func(i int, _, there string) {
+			addr, _ := theirs(i)
+			nettest.AddAddress(t, there, netip.PrefixFrom(addr, 24))
+			l, err := netlink.LinkByName(there)
+			must(err)
+			must(netlink.LinkSetUp(l))
+		})
+	})
+	questions, want := map[int][]netip.Addr{}, map[int]map[netip.Addr]plan.MAC{}
+	on(func(i int, here, _ string) {
+		index := link(t, h, here).Index
+		addr, mac := theirs(i)
+		questions[index], want[index] = []netip.Addr{addr}, map[netip.Addr]plan.MAC{addr: mac}
+	})
+	got, err := h.Ask(t.Context(), questions)
+	if diff := cmp.Diff(want, got, cmp.Comparer(sameAddr)); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
 }
 
 func samePrefix(a, b netip.Prefix) bool { return a == b }
