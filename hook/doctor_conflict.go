@@ -46,12 +46,12 @@ func (a *app) conflictFindings(ctx context.Context) []engine.Finding {
 		return unknown(err)
 	}
 	defer host.Close()
-	all, err := onLANs(records, host.Alive)
+	all, bridged, err := onLANs(records, host.Alive)
 	if err != nil {
 		return unknown(err)
 	}
 	have, err := askOn(ctx, host, byUplink(all))
-	found := others(all, have)
+	found := others(all, bridged, have)
 	if err != nil {
 		// That nobody else answers is not known then.
 		found = append(slices.DeleteFunc(found, func(f engine.Finding) bool { return f.Level == engine.OK }), unknown(err)...)
@@ -79,18 +79,21 @@ func askOn(ctx context.Context, host *kernel.Host, byName map[string][]netip.Add
 	return have, errors.Join(append(unasked, err)...)
 }
 
-// onLANs are the addresses of containers that run, on parents. there says by its number whether a namespace is there.
-func onLANs(records []store.Record, there func(nsid int) (bool, error)) ([]attached, error) {
-	var all []attached
+// onLANs are the addresses of containers that run, on parents, and the number of those on bridges with an uplink: there a container
+// answers the host itself, so that nobody hears whether somebody else does. there says by its number whether a namespace is there.
+func onLANs(records []store.Record, there func(nsid int) (bool, error)) (all []attached, bridged int, err error) {
 	for _, rec := range records {
 		runs, err := running(rec, there)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		if !runs {
 			continue
 		}
 		for _, i := range rec.Interfaces {
+			if hasUplink(rec.Steps, i.Uplink) {
+				bridged += len(i.Addresses) + len(i.Learned)
+			}
 			if i.Driver != policy.Macvlan.String() && (i.Driver != policy.IPVLAN.String() || routes(rec.Steps, i.Uplink)) {
 				continue
 			}
@@ -99,7 +102,15 @@ func onLANs(records []store.Record, there func(nsid int) (bool, error)) ([]attac
 			}
 		}
 	}
-	return all, nil
+	return all, bridged, nil
+}
+
+// hasUplink says whether steps put an uplink to a bridge.
+func hasUplink(steps plan.Steps, bridge string) bool {
+	return slices.ContainsFunc(steps, func(step plan.Step) bool {
+		s, ok := step.(plan.EnsureUplink)
+		return ok && s.Bridge == bridge
+	})
 }
 
 // routes says whether the ipvlan children on a parent, which are all of one mode, neither ask by ARP nor answer: the host routes what
@@ -131,8 +142,9 @@ func byUplink(all []attached) map[string][]netip.Addr {
 	return addrs
 }
 
-// others says who else answered for addresses of containers, by the links on which they were asked for.
-func others(all []attached, have map[string]map[netip.Addr]plan.MAC) []engine.Finding {
+// others says who else answered for addresses of containers, by the links on which they were asked for, and that nobody was asked for
+// those on bridges.
+func others(all []attached, bridged int, have map[string]map[netip.Addr]plan.MAC) []engine.Finding {
 	var found []engine.Finding
 	for _, c := range all {
 		mac, answered := have[c.uplink][c.addr]
@@ -147,14 +159,19 @@ func others(all []attached, have map[string]map[netip.Addr]plan.MAC) []engine.Fi
 		})
 	}
 	sort.SliceStable(found, func(i, j int) bool { return found[i].Means < found[j].Means })
-	switch {
-	case len(found) > 0:
+	if len(found) > 0 {
 		return found
-	case len(all) == 0:
-		return []engine.Finding{{Check: checkConflict, Level: engine.OK, Means: "no container that runs has an address on a LAN"}}
 	}
-	return []engine.Finding{{Check: checkConflict, Level: engine.OK, Means: fmt.Sprintf("nobody else answers for %s of containers on LANs",
-		plainCount(len(all), "address", "addresses"))}}
+	means := "no container that runs has an address on a LAN"
+	if len(all) > 0 {
+		means = fmt.Sprintf("nobody else answers for %s of containers on macvlan and ipvlan", plainCount(len(all), "address", "addresses"))
+	} else if bridged > 0 {
+		means = "no container that runs has an address on a LAN by macvlan or ipvlan"
+	}
+	if bridged > 0 {
+		means += fmt.Sprintf("; nobody was asked for %s of containers on bridges with an uplink", plainCount(bridged, "address", "addresses"))
+	}
+	return []engine.Finding{{Check: checkConflict, Level: engine.OK, Means: means}}
 }
 
 // plainCount is a number of things whose plural is not made by an s.

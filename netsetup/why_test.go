@@ -99,6 +99,20 @@ func TestHolds(t *testing.T) {
 	}
 }
 
+// TestHostIn: what a bridge sends without a tag is in the VLAN that it has so itself, and in no other.
+func TestHostIn(t *testing.T) {
+	has := []kernel.PortVLAN{
+		{Range: policy.VLANRange{From: 1, To: 1}, PVID: true, Untagged: true},
+		{Range: policy.VLANRange{From: 10, To: 19}},
+		{Range: policy.VLANRange{From: 30, To: 30}, Untagged: true},
+	}
+	for vlan, want := range map[int][2]bool{1: {true, false}, 10: {false, true}, 19: {false, true}, 20: {}, 30: {}, 0: {}} {
+		if own, tagged := hostIn(has, vlan); [2]bool{own, tagged} != want {
+			t.Errorf("VLAN %d: without a tag %t, with one %t", vlan, own, tagged)
+		}
+	}
+}
+
 func TestKeepers(t *testing.T) {
 	pool := func(text string) ipam.Range {
 		r, err := ipam.ParseRange(text)

@@ -150,8 +150,60 @@ func (s *Setup) lanOf(ctx context.Context, n *policy.Network) (plan.Link, error)
 		return l, errors.Join(fmt.Errorf("the link %s of network %s is not there", uplink.Name, n.Name), err)
 	case l.Index != 0 && !l.Up:
 		return l, fmt.Errorf("the link %s of network %s is down", l.Name, n.Name)
+	case l.Index != 0 && n.Driver == policy.Bridge:
+		return s.inVLAN(ctx, n, l)
 	}
 	return l, nil
+}
+
+// inVLAN is the host's link by which those are asked who are where the containers of a bridge network are: l itself, which is its
+// bridge or, while that is not there, its uplink, or the host's sub-interface of l in their VLAN. The error is that it has none there;
+// of a bridge of lanhook's that leads nowhere it is the zero Link, since whoever is there has a record.
+func (s *Setup) inVLAN(ctx context.Context, n *policy.Network, l plan.Link) (plan.Link, error) {
+	bridge, vlan := l.Kind == policy.Bridge.String(), n.Untagged()
+	if bridge && !l.FiltersVLANs || !bridge && !n.FiltersVLANs() {
+		return l, nil
+	}
+	own, tagged := n.DefaultVLAN && vlan == 1, true
+	if bridge {
+		if !n.FiltersVLANs() {
+			vlan = l.DefaultVLAN
+		}
+		has, _, err := s.Host.PortVLANs(l.Name)
+		if err != nil {
+			return l, err
+		}
+		own, tagged = hostIn(has, vlan)
+	}
+	if own {
+		return l, nil
+	}
+	if tagged && vlan != 0 {
+		const key = "eth0"
+		facts, err := s.Host.Facts(ctx, nil, []kernel.Query{{
+			IfName: key, Parent: policy.Parent{Name: l.Name}, VLAN: policy.Tags([]int{vlan}, 0),
+		}})
+		if sub := facts.Uplink[key]; err != nil || sub.Index != 0 && sub.Up {
+			return sub, err
+		}
+	}
+	switch {
+	case bridge && l.Group == plan.Group && !n.HasUplink():
+		return plan.Link{}, nil
+	case vlan == 0:
+		return l, fmt.Errorf("containers on network %s give what they send VLANs themselves, and this host has no link there", n.Name)
+	}
+	return l, fmt.Errorf("containers on network %s are in VLAN %d of %s, and this host has no link there", n.Name, vlan, l.Name)
+}
+
+// hostIn says whether the host is in a VLAN by a bridge itself, which has some: without a tag, or with one, by a sub-interface.
+func hostIn(has []kernel.PortVLAN, vlan int) (own, tagged bool) {
+	for _, v := range has {
+		if v.Range.Has(vlan) {
+			own, tagged = own || v.PVID && v.Untagged, tagged || !v.Untagged
+		}
+	}
+	return own, tagged
 }
 
 // macLen is the length of a MAC address of Ethernet: on other links nobody can be asked so.
