@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"slices"
 
 	"github.com/lanhook/lanhook/netsetup/apply"
+	"github.com/lanhook/lanhook/netsetup/kernel"
 	"github.com/lanhook/lanhook/netsetup/plan"
 	"github.com/lanhook/lanhook/netsetup/store"
 )
@@ -27,7 +29,9 @@ func (s *Setup) carryOut(ctx context.Context, d *draft, use *sharing) error {
 	rec := d.rec
 	if err == nil {
 		rec.Steps = plan.WithIndexes(rec.Steps, k.Index)
-		rec.Interfaces, d.silent = withLearned(rec.Interfaces, rec.Steps, k.Learned)
+		rec.Interfaces, d.silent = withLearned(rec.Interfaces, rec.Steps, func(name string) ([]netip.Prefix, kernel.Doubted) {
+			return k.Learned(name), k.Doubted(name)
+		})
 		d.rec.Interfaces = rec.Interfaces
 		rec.Warnings = lines(d.warnings())
 		err = s.commit(ctx, rec)

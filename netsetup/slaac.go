@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/lanhook/lanhook/netsetup/kernel"
 	"github.com/lanhook/lanhook/netsetup/plan"
 	"github.com/lanhook/lanhook/policy"
 )
@@ -24,8 +25,34 @@ func (e *NoRouterError) Hint() string {
 	return "see whether a router of the LAN advertises a prefix of 64 bits for autoconfiguration, or wait longer with slaac-wait"
 }
 
+// DoubtedError says that an interface has no IPv6 address by the end of the attach though a router has given a prefix: somebody
+// else on the LAN has the address, or the kernel still asks for it.
+type DoubtedError struct {
+	IfName string
+	kernel.Doubted
+}
+
+func (e *DoubtedError) Error() string {
+	if e.Duplicate {
+		return fmt.Sprintf("%s: somebody else on the LAN has %s, which follows from a router's prefix and its MAC address: it has no such "+
+			"IPv6 address", e.IfName, e.Addr)
+	}
+	return fmt.Sprintf("%s: the kernel still asks the LAN whether somebody has %s: it can be used only after that", e.IfName, e.Addr)
+}
+
+// Hint says what would help.
+func (e *DoubtedError) Hint() string {
+	if e.Duplicate {
+		return "find that host with: lanhook why " + e.Addr.String() + "; or start the container with another MAC address"
+	}
+	return "wait longer with slaac-wait"
+}
+
+// waited is what became of a link that was waited for, see [kernel.Kernel.Learned] and [kernel.Kernel.Doubted].
+type waited func(ifName string) ([]netip.Prefix, kernel.Doubted)
+
 // withLearned are interfaces with the addresses that routers gave them, and the warning that some were waited for in vain.
-func withLearned(all []plan.Interface, steps plan.Steps, learned func(ifName string) []netip.Prefix) ([]plan.Interface, error) {
+func withLearned(all []plan.Interface, steps plan.Steps, became waited) ([]plan.Interface, error) {
 	var warnings []error
 	for _, step := range steps {
 		s, ok := step.(plan.AwaitAddresses)
@@ -34,8 +61,12 @@ func withLearned(all []plan.Interface, steps plan.Steps, learned func(ifName str
 		}
 		all = slices.Clone(all)
 		for _, l := range s.Links {
-			found := learned(l.If)
-			if len(found) == 0 {
+			found, doubted := became(l.If)
+			switch {
+			case len(found) > 0:
+			case doubted.Addr.IsValid():
+				warnings = append(warnings, &DoubtedError{l.If, doubted})
+			default:
 				warnings = append(warnings, &NoRouterError{l.If})
 			}
 			for i := range all {

@@ -175,18 +175,23 @@ func checkIPv6(k asked, a request.Attachment, at *Attachment) error {
 // isRoute6 says whether a route leads IPv6 somewhere.
 func isRoute6(r request.Route) bool { return r.Dst.Addr().Is6() && r.Type == request.Unicast }
 
-// leaveRoutes6 leaves out the network's IPv6 routes where there is no IPv6, as its addresses are, and refuses those that were asked
-// for on the link. Whose gateway another link of the container may reach is not one of them.
+// leaveRoutes6 leaves out the network's IPv6 routes that its mode has no use for, as its addresses are left out, and refuses those that
+// were asked for: without IPv6 all on the link, where whose gateway another link of the container may reach is not one of them; with
+// routers' addresses those by gateways in the network's own subnets, from which the container has no address.
 func leaveRoutes6(k asked, at *Attachment) error {
-	if at.IPv6 != IPv6Off {
-		return nil
-	}
+	n, off := at.Network, at.IPv6 == IPv6Off
+	unreached := func(r request.Route) bool { return r.Via.IsValid() && !r.OnLink && n.subnet(r.Via) != nil }
 	at.Routes = slices.DeleteFunc(at.Routes, func(r request.Route) bool {
-		return isRoute6(r) && slices.Contains(at.Network.Routes, r)
+		return isRoute6(r) && slices.Contains(n.Routes, r) && (off || unreached(r))
 	})
 	for _, r := range at.Routes {
-		if isRoute6(r) && (!r.Via.IsValid() || r.OnLink || r.Via.IsLinkLocalUnicast()) {
+		switch {
+		case !isRoute6(r):
+		case off && (!r.Via.IsValid() || r.OnLink || r.Via.IsLinkLocalUnicast()):
 			return k.deny("take one of the two out", "route %s does not go with ipv6=off", r.Dst)
+		case !off && unreached(r):
+			return k.deny("name the router by its link-local address (fe80::…), or take ipv6=slaac out", "route %s by %s does not go with "+
+				"ipv6=slaac, with which the container has no address of subnet %s", r.Dst, r.Via, n.subnet(r.Via).Prefix)
 		}
 	}
 	return nil

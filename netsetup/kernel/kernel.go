@@ -31,6 +31,8 @@ type Kernel struct {
 	asked []*asked
 	// learned are the addresses that routers gave, by the link's name.
 	learned map[string][]netip.Prefix
+	// doubted are those that could not be used, by the link's name.
+	doubted map[string]Doubted
 }
 
 // port is a link of the container. A new name does not change its index.

@@ -44,6 +44,7 @@ func (k *Kernel) addRoute(s plan.AddRoute) error {
 		e.hint = "let one network own the default route (default-route=false on the other), or give a metric"
 	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH):
 		e.Cause = "no link of the container reaches the gateway"
+		e.hint = "name one in a subnet of which the container has an address; after an IPv6 router's word alone that is its link-local one"
 	case errors.Is(err, unix.EACCES) && s.Route.Dst.Addr().Is6():
 		e.Cause = "IPv6 is disabled on this link"
 	default:

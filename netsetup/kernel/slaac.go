@@ -37,7 +37,12 @@ func (k *Kernel) awaitAddresses(ctx context.Context, s plan.AwaitAddresses) erro
 			}
 			if len(found) > 0 {
 				k.learn(l.If, found)
-			} else if time.Since(began) < l.Wait && !isLate(ctx) {
+				continue
+			}
+			if err = k.doubt(ns, l.If, p.index); err != nil {
+				return err
+			}
+			if time.Since(began) < l.Wait && !isLate(ctx) {
 				still = append(still, l)
 			}
 		}
@@ -73,4 +78,41 @@ func (c *conn) learned(index int) ([]netip.Prefix, error) {
 		// Both flags are among the eight that the header has.
 		return a.Scope == unix.RT_SCOPE_UNIVERSE && a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) == 0
 	})
+}
+
+// Doubted is an address of a router's prefix that cannot be used: the kernel still asks the LAN for it, or somebody there has it.
+type Doubted struct {
+	Addr      netip.Addr
+	Duplicate bool
+}
+
+// Doubted is the last address that a link which was waited for could not use, the zero value for none.
+func (k *Kernel) Doubted(name string) Doubted { return k.doubted[name] }
+
+// doubt notes what a link has that cannot be used. What it had before and has no more was found to be somebody's: the kernel takes
+// such an address away where it has an end, as one of a router's has (net/ipv6/addrconf.c, addrconf_dad_stop).
+func (k *Kernel) doubt(ns *Namespace, name string, index int) error {
+	failedHere := false
+	list, err := ns.conn.addressesOf(index, unix.AF_INET6, func(a *nl.IfAddrmsg) bool {
+		unfit := a.Scope == unix.RT_SCOPE_UNIVERSE && a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0
+		failedHere = failedHere || unfit && a.Flags&unix.IFA_F_DADFAILED != 0
+		return unfit
+	})
+	if err != nil {
+		return failed(err, "look for addresses on %s", name)
+	}
+	d := k.doubted[name]
+	switch {
+	case len(list) > 0:
+		d = Doubted{list[0].Addr(), failedHere}
+	case d.Addr.IsValid():
+		d.Duplicate = true
+	default:
+		return nil
+	}
+	if k.doubted == nil {
+		k.doubted = map[string]Doubted{}
+	}
+	k.doubted[name] = d
+	return nil
 }

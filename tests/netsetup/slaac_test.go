@@ -41,6 +41,7 @@ slaac-wait = "50ms"
 [network.dual]
 driver = "macvlan"
 parent = "p0"
+route  = ["fd99::/64 via fd77::1"]
 
   [[network.dual.subnet]]
   subnet = "10.77.0.0/24"
@@ -178,6 +179,10 @@ func TestSLAACDuplicate(t *testing.T) {
 			}
 			if got := r.Interfaces[0].Learned; len(got) != c.usable || (r.Warnings == nil) != (c.usable == 1) {
 				t.Errorf("it learned %v, warnings %v", got, r.Warnings)
+			}
+			if doubted, is := errors.AsType[*netsetup.DoubtedError](r.Warnings); is == (c.usable == 1) ||
+				is && (!doubted.Duplicate || doubted.Addr != netip.MustParsePrefix(taken).Addr()) {
+				t.Errorf("the warnings are %v", r.Warnings)
 			}
 			b.detach(t)
 			w.empty(t)
