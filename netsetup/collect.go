@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"syscall"
+	"time"
 
 	"github.com/lanhook/lanhook/netsetup/kernel"
 	"github.com/lanhook/lanhook/netsetup/plan"
@@ -35,27 +36,37 @@ type Collected struct {
 // Collect removes what is proved dead, and only that: records of another boot, of a namespace that is gone and whose
 // process is another, of an attach or a detach that was cut off, of a container that has stopped and only shared what
 // others have, or left to others what none of them needs any more. Then it removes bridges with our mark and tables of the
-// firewall that no record names, and guest files that are nobody's. It goes on past failures and joins them.
+// firewall that no record names, and guest files that are nobody's. What others on a LAN were found to have long ago is forgotten.
+// It goes on past failures and joins them.
 func (s *Setup) Collect(ctx context.Context, o CollectOptions) (Collected, error) {
 	var (
 		result Collected
 		all    []store.Record
+		old    bool
+		errs   []error
 	)
+	before := time.Now().Add(-foreignFor)
 	if err := s.Store.View(ctx, func(tx *store.Tx) (err error) {
+		var oldErr error
+		old, oldErr = tx.HasOldForeign(before)
+		errs = append(errs, oldErr)
 		all, err = s.all(tx)
 		return err
 	}); err != nil {
 		return result, err
 	}
-	var errs []error
-	result.Records, errs = s.collect(ctx, all, o)
+	var failed []error
+	result.Records, failed = s.collect(ctx, all, o)
 	swept, err := s.sweep(ctx, o)
-	errs = append(errs, err)
+	errs = slices.Concat(errs, failed, []error{err})
 	result.Bridges, result.VLANs, result.HostLinks, result.Rules = swept.bridges, swept.vlans, swept.hostLinks, swept.rules
 	result.Guests, err = s.guests().Collect(ctx, func(keys []string) (map[string]bool, error) {
 		return s.named(ctx, keys)
 	}, o.DryRun)
-	return result, errors.Join(append(errs, err)...)
+	if errs = append(errs, err); old && !o.DryRun {
+		errs = append(errs, s.Store.Update(ctx, func(tx *store.Tx) error { return tx.ForgetForeign(before) }))
+	}
+	return result, errors.Join(errs...)
 }
 
 // atOnce is how many records are undone under one lock, during which nobody attaches.
@@ -122,20 +133,12 @@ type swept struct {
 }
 
 // sweep removes what bears our mark and no record names: bridges without a port, VLAN sub-interfaces on which nothing hangs, and
-// the firewall's tables. A detach was cut off, or the state was lost.
+// the firewall's tables. A detach was cut off, or the state was lost. What cannot be looked at, or removed, does not keep the rest.
 func (s *Setup) sweep(ctx context.Context, o CollectOptions) (swept, error) {
-	hostLinks, err := s.sweepHostLinks(ctx, o)
-	if err != nil {
-		return swept{hostLinks: hostLinks}, err
-	}
-	bridges, err := s.Host.IdleBridges()
-	if err != nil {
-		return swept{hostLinks: hostLinks}, err
-	}
-	vlans, err := s.Host.VLANs()
-	if err != nil {
-		return swept{hostLinks: hostLinks}, err
-	}
+	hostLinks, linksErr := s.sweepHostLinks(ctx, o)
+	bridges, bridgesErr := s.Host.IdleBridges()
+	vlans, vlansErr := s.Host.VLANs()
+	errs := []error{linksErr, bridgesErr, vlansErr}
 	all := plan.Steps{plan.ReleaseRules{}}
 	for _, name := range bridges {
 		all = append(all, plan.ReleaseBridge{Name: name})
@@ -143,10 +146,17 @@ func (s *Setup) sweep(ctx context.Context, o CollectOptions) (swept, error) {
 	for _, sub := range vlans {
 		all = append(all, plan.ReleaseVLAN(sub))
 	}
-	if all, err = s.stillUnused(ctx, all); err == nil {
-		all, err = s.provedIdle(all)
-	}
 	found := swept{hostLinks: hostLinks}
+	all, err := s.stillUnused(ctx, all)
+	if err != nil {
+		return found, errors.Join(append(errs, err)...)
+	}
+	var going []string
+	if o.DryRun {
+		going = hostLinks // else they have gone
+	}
+	all, err = s.provedIdle(all, going)
+	errs = append(errs, err)
 	for _, step := range all {
 		switch st := step.(type) {
 		case plan.ReleaseBridge:
@@ -157,14 +167,14 @@ func (s *Setup) sweep(ctx context.Context, o CollectOptions) (swept, error) {
 			found.rules = true
 		}
 	}
-	if err != nil || o.DryRun {
-		return found, err
+	if !o.DryRun {
+		errs = append(errs, s.releaseUnused(ctx, inOrder(all), false))
 	}
-	return found, s.releaseUnused(ctx, inOrder(all), false)
+	return found, errors.Join(errs...)
 }
 
-// sweepHostLinks removes links of the host beside containers that no record names. They go first: on what they hang may be idle
-// then.
+// sweepHostLinks removes links of the host beside containers that no record names, and beside which no container is left of
+// which a record was lost: it would be cut off from its host. They go first: on what they hang may be idle then.
 func (s *Setup) sweepHostLinks(ctx context.Context, o CollectOptions) ([]string, error) {
 	names, err := s.Host.HostLinks()
 	if err != nil || len(names) == 0 {
@@ -172,9 +182,13 @@ func (s *Setup) sweepHostLinks(ctx context.Context, o CollectOptions) ([]string,
 	}
 	var all plan.Steps
 	for _, name := range names {
-		all = append(all, plan.ReleaseHostLink{Name: name})
+		all = append(all, plan.ReleaseHostLink{Name: name, Proved: true})
 	}
-	if all, err = s.stillUnused(ctx, all); err != nil {
+	if all, err = s.stillUnused(ctx, all); err != nil || len(all) == 0 {
+		return nil, err
+	}
+	known, err := s.marks(ctx)
+	if err != nil {
 		return nil, err
 	}
 	var found []string
@@ -183,18 +197,36 @@ func (s *Setup) sweepHostLinks(ctx context.Context, o CollectOptions) ([]string,
 			found = append(found, st.Name)
 		}
 	}
-	if o.DryRun {
-		return found, nil
+	if found, err = s.Host.IdleHostLinks(found, known); err != nil || o.DryRun {
+		return found, err
 	}
+	all = slices.DeleteFunc(all, func(step plan.Step) bool {
+		st, ok := step.(plan.ReleaseHostLink)
+		return ok && !slices.Contains(found, st.Name)
+	})
 	return found, s.releaseUnused(ctx, all, false)
 }
 
-// provedIdle are the removals of what no record names and of which the kernel shows that nobody uses it.
-func (s *Setup) provedIdle(all plan.Steps) (plan.Steps, error) {
+// marks are the ids of all records, which the links of their containers bear.
+func (s *Setup) marks(ctx context.Context) (map[string]bool, error) {
+	known := map[string]bool{}
+	err := s.Store.View(ctx, func(tx *store.Tx) error {
+		all, err := s.all(tx)
+		for _, rec := range all {
+			known[rec.ID] = true
+		}
+		return err
+	})
+	return known, err
+}
+
+// provedIdle are the removals of what no record names and of which the kernel shows that nobody uses it. gone are links that
+// would have gone before.
+func (s *Setup) provedIdle(all plan.Steps, gone []string) (plan.Steps, error) {
 	var (
-		gone  []string
 		vlans []plan.Sub
 		left  plan.Steps
+		errs  []error
 	)
 	for _, step := range all {
 		switch st := step.(type) {
@@ -204,10 +236,7 @@ func (s *Setup) provedIdle(all plan.Steps) (plan.Steps, error) {
 			vlans = append(vlans, plan.Sub(st))
 		case plan.ReleaseRules:
 			there, err := s.hasRules()
-			if err != nil {
-				return nil, err
-			}
-			if there {
+			if errs = append(errs, err); there {
 				left = append(left, st)
 			}
 		}
@@ -216,7 +245,7 @@ func (s *Setup) provedIdle(all plan.Steps) (plan.Steps, error) {
 	for _, sub := range vlans {
 		left = append(left, plan.ReleaseVLAN(sub))
 	}
-	return left, err
+	return left, errors.Join(append(errs, err)...)
 }
 
 // hasRules says whether there are tables of the firewall, when no record needs one. A kernel without nftables has none.
@@ -225,7 +254,7 @@ func (s *Setup) hasRules() (bool, error) {
 	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.EPROTONOSUPPORT) || errors.Is(err, errors.ErrUnsupported) {
 		return false, nil
 	}
-	return len(drift) > 0, err
+	return err == nil && len(drift) > 0, err
 }
 
 // liveness proves that records are dead. It scans the machine's namespaces at most once, and only when nothing cheaper

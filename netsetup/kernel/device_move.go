@@ -178,8 +178,9 @@ func (k *Kernel) fetch(s plan.ReturnLink) (looked bool, err error) {
 	}
 	if s.Device.Parent != 0 {
 		// One that hangs on something else is not the device: the container has made it in its place.
-		var same []string
-		if same, err = ns.hangsOn(s.Device.Parent); err != nil || !slices.Contains(same, l.Kind+" "+l.Name) {
+		var all []State
+		all, err = ns.onHost()
+		if err != nil || !slices.ContainsFunc(all, func(o State) bool { return o.Index == l.Index && o.Parent == s.Device.Parent }) {
 			return true, err
 		}
 	}

@@ -98,9 +98,11 @@ func (h *Host) usedElsewhere(s State) (bool, error) {
 func (h *Host) hangsElsewhere(parent State) ([]string, error) {
 	var why []string
 	_, err := h.inEach(func() { why = nil }, func(ns *Namespace) error {
-		names, err := ns.hangsOn(parent.Index)
-		for _, name := range names {
-			why = append(why, fmt.Sprintf("%s in network namespace %s hangs on it", name, ns.file.path))
+		all, err := ns.onHost()
+		for _, s := range all {
+			if s.Parent == parent.Index {
+				why = append(why, fmt.Sprintf("%s %s in network namespace %s hangs on it", s.Kind, s.Name, ns.file.path))
+			}
 		}
 		return err
 	})
@@ -108,8 +110,8 @@ func (h *Host) hangsElsewhere(parent State) ([]string, error) {
 	return why, err
 }
 
-// hangsOn are the namespace's links that hang on the host's link with an index, but for a veth, whose peer that is.
-func (n *Namespace) hangsOn(index int) ([]string, error) {
+// onHost are the namespace's links that hang on one of the host's, but for a veth, whose peer that is.
+func (n *Namespace) onHost() ([]State, error) {
 	msg, err := n.conn.get(unix.RTM_GETNSID, nl.NewRtGenMsg(), number(unix.NETNSA_FD, n.host.home.file.fd))
 	if err != nil {
 		return nil, failed(err, "ask how network namespace %s knows the host's", n.file.path)
@@ -122,7 +124,7 @@ func (n *Namespace) hangsOn(index int) ([]string, error) {
 	if err != nil {
 		return nil, failed(err, "list links of network namespace %s", n.file.path)
 	}
-	var names []string
+	var found []State
 	for _, msg := range msgs {
 		s, err := parseLink(msg)
 		if err != nil {
@@ -135,9 +137,9 @@ func (n *Namespace) hangsOn(index int) ([]string, error) {
 		isHost := slices.ContainsFunc(attrs, func(a attribute) bool {
 			return a.kind == unix.IFLA_LINK_NETNSID && nsid(a.number()) == host //nolint:gosec // G115: signed in the kernel
 		})
-		if isHost && s.Parent == index && s.Kind != kindVeth {
-			names = append(names, s.Kind+" "+s.Name)
+		if isHost && s.Parent != 0 && s.Kind != kindVeth {
+			found = append(found, s)
 		}
 	}
-	return names, nil
+	return found, nil
 }

@@ -222,7 +222,29 @@ func (h *Host) releaseHostLink(s plan.ReleaseHostLink) error {
 	if err != nil || !ok || !isHostLink(l) {
 		return err
 	}
+	if !s.Proved {
+		leads, err := h.leads(l)
+		if err != nil || leads {
+			return err
+		}
+	}
 	return failed(h.conn.remove(here, l.Index), "remove the host's link %s", s.Name)
+}
+
+// leads says whether a link has routes to containers.
+func (h *Host) leads(l State) (bool, error) {
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		header := &nl.RtMsg{RtMsg: unix.RtMsg{Family: family, Protocol: protocol}}
+		msgs, err := h.conn.dump(unix.RTM_GETROUTE, header, number(unix.RTA_OIF, l.Index))
+		// Of a table that it has not got yet, the kernel says ENOENT.
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return false, failed(err, "list routes of the host's link %s", l.Name)
+		}
+		if len(msgs) > 0 {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // isHostLink says whether lanhook made a link of the host beside those of containers.
@@ -247,4 +269,34 @@ func (h *Host) HostLinks() ([]string, error) {
 	}
 	slices.Sort(names)
 	return names, nil
+}
+
+// IdleHostLinks are those of some of [Host.HostLinks] on whose parent no container has a link, in any namespace that is found, that
+// bears the mark of a record which is not known: its host reaches it by one of them. Where not all namespaces could be looked into,
+// there are none. It reads a file for each thread of the machine.
+func (h *Host) IdleHostLinks(names []string, known map[string]bool) ([]string, error) {
+	var used map[int]bool
+	sure, err := h.inEach(func() { used = map[int]bool{} }, func(ns *Namespace) error {
+		all, err := ns.onHost()
+		for _, s := range all {
+			if id := plan.Marked(s.Alias); id != "" && !known[id] {
+				used[s.Parent] = true
+			}
+		}
+		return err
+	})
+	if err != nil || !sure {
+		return nil, err
+	}
+	var idle []string
+	for _, name := range names {
+		l, ok, err := h.conn.link(by{name: name})
+		if err != nil {
+			return nil, err
+		}
+		if ok && isHostLink(l) && !used[l.Parent] {
+			idle = append(idle, name)
+		}
+	}
+	return idle, nil
 }

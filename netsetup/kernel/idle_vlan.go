@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"bytes"
 	"encoding/binary"
 	"maps"
 	"slices"
@@ -43,7 +44,8 @@ func (h *Host) VLANs() ([]plan.Sub, error) {
 // IdleVLANs are those of some sub-interfaces on which provably nothing hangs: a child would die with it, in whatever namespace
 // it is, and the kernel does not tell a link's children. So it looks into every namespace that it finds; and for those of a
 // namespace that it does not find, whether the sub-interface takes frames for another address than its own, or all. What hangs
-// on others of them, or is a port of a bridge that is about to go, does not count. It reads a file for each thread of the machine.
+// on others of them, or is a port of a bridge that is about to go, or a link of the host beside containers that is, does not count:
+// gone names these. It reads a file for each thread of the machine.
 func (h *Host) IdleVLANs(subs []plan.Sub, gone []string) ([]plan.Sub, error) {
 	if len(subs) == 0 {
 		return nil, nil
@@ -60,6 +62,8 @@ func (h *Host) IdleVLANs(subs []plan.Sub, gone []string) ([]plan.Sub, error) {
 	for _, s := range all {
 		byIndex[s.Index] = s
 	}
+	going := slices.DeleteFunc(slices.Clone(all), func(s State) bool { return !isHostLink(s) || !slices.Contains(gone, s.Name) })
+	all = slices.DeleteFunc(all, func(s State) bool { return isHostLink(s) && slices.Contains(gone, s.Name) })
 	idle := map[int]bool{}
 	for _, s := range all {
 		if !isSub(s) || !slices.ContainsFunc(subs, func(sub plan.Sub) bool { return sub.Name == s.Name }) || elsewhere[s.Index] ||
@@ -68,7 +72,7 @@ func (h *Host) IdleVLANs(subs []plan.Sub, gone []string) ([]plan.Sub, error) {
 		}
 		// A bridge's port has no children (netdev_rx_handler_register), and takes all frames for the bridge.
 		if idle[s.Index] = true; s.Master == 0 {
-			listens, err := h.listens(s)
+			listens, err := h.listens(s, going...)
 			if err != nil {
 				return nil, err
 			}
@@ -109,8 +113,8 @@ func (index tableOf) Serialize() []byte {
 
 // listens says whether a link takes frames that are not for its own address: macvlan and ipvlan children that are up enter an
 // address in its filter, which the kernel lists as a bridge's table (net/core/rtnetlink.c, ndo_dflt_fdb_dump), and one in mode
-// passthru makes it promiscuous.
-func (h *Host) listens(s State) (bool, error) {
+// passthru makes it promiscuous. What some of its children have entered does not count.
+func (h *Host) listens(s State, except ...State) (bool, error) {
 	msg, err := h.conn.linkMessage(here, by{index: s.Index})
 	if err != nil || msg == nil {
 		return true, err
@@ -138,7 +142,9 @@ func (h *Host) listens(s State) (bool, error) {
 			return true, err
 		}
 		for _, a := range attrs {
-			if a.kind == unix.NDA_LLADDR && len(a.value) == 6 && a.value[0]&1 == 0 {
+			if a.kind == unix.NDA_LLADDR && len(a.value) == 6 && a.value[0]&1 == 0 && !slices.ContainsFunc(except, func(c State) bool {
+				return c.Parent == s.Index && bytes.Equal(c.MAC, a.value)
+			}) {
 				return true, nil
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/lanhook/lanhook/policy"
 	"github.com/lanhook/lanhook/policy/request"
@@ -224,9 +225,22 @@ func (l link) assign(name string) Steps {
 // alias tells people, and undo, whose the link is.
 func alias(record, network string) string {
 	if network == "" {
-		return "lanhook " + record
+		return aliasPrefix + record
 	}
-	return "lanhook " + record + " " + network
+	return aliasPrefix + record + " " + network
+}
+
+// aliasPrefix begins the alias of each link of a container's.
+const aliasPrefix = "lanhook "
+
+// Marked is the id of the record that the alias of a container's link names, "" for none.
+func Marked(alias string) string {
+	rest, ours := strings.CutPrefix(alias, aliasPrefix)
+	if !ours {
+		return ""
+	}
+	id, _, _ := strings.Cut(rest, " ")
+	return id
 }
 
 func (l link) has(is func(netip.Addr) bool) bool {

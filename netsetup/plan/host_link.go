@@ -45,9 +45,13 @@ type (
 		From netip.Addr
 	}
 
-	// ReleaseHostLink removes a link of EnsureHostLink with its routes. Whether another record still names it is the caller's to
-	// know.
-	ReleaseHostLink struct{ Name string }
+	// ReleaseHostLink removes a link of EnsureHostLink. Whether another record still names it is the caller's to know. One that
+	// still has routes of AddHostRoute leads to containers of which the records were lost, and stays, unless Proved says that
+	// none of them is left.
+	ReleaseHostLink struct {
+		Name   string
+		Proved bool
+	}
 
 	// DelHostRoute removes the route of AddHostRoute, and succeeds when it is not there.
 	DelHostRoute struct {
@@ -104,6 +108,7 @@ func (s AddHostRoute) fields(c *Codec) Step {
 
 func (s ReleaseHostLink) fields(c *Codec) Step {
 	c.Text(&s.Name)
+	c.Flag(&s.Proved)
 	return s
 }
 

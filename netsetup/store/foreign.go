@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"time"
 
@@ -53,17 +54,8 @@ func (t *Tx) PutForeign(list []Foreign, before time.Time) error {
 		if err := f.validate(); err != nil {
 			return err
 		}
-		for e, err := range t.scan(foreign, []byte(f.Scope+"\x00")) {
-			if err != nil {
-				return err
-			}
-			old, err := t.decodeForeign(e.key, e.value)
-			if isOtherVersion(err) || err == nil && old.Seen.Before(before) {
-				err = t.remove(foreign, e.key)
-			}
-			if err != nil {
-				return err
-			}
+		if err := t.forget(f.Scope+"\x00", before); err != nil {
+			return err
 		}
 		value, err := plan.Encode(f.value)
 		if err != nil {
@@ -74,6 +66,52 @@ func (t *Tx) PutForeign(list []Foreign, before time.Time) error {
 		}
 	}
 	return nil
+}
+
+// ForgetForeign forgets the addresses of all scopes that others were found to have before a time, or that another version of
+// lanhook wrote.
+func (t *Tx) ForgetForeign(before time.Time) error { return t.forget("", before) }
+
+// forget is ForgetForeign for those whose keys begin with prefix.
+func (t *Tx) forget(prefix string, before time.Time) error {
+	for key, err := range t.oldForeign(prefix, before) {
+		if err == nil {
+			err = t.remove(foreign, key)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// HasOldForeign says whether [Tx.ForgetForeign] would forget any.
+func (t *Tx) HasOldForeign(before time.Time) (bool, error) {
+	for _, err := range t.oldForeign("", before) {
+		return err == nil, err
+	}
+	return false, nil
+}
+
+// oldForeign are the keys with a prefix of what is to be forgotten.
+func (t *Tx) oldForeign(prefix string, before time.Time) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		for e, err := range t.scan(foreign, []byte(prefix)) {
+			var old Foreign
+			if err == nil {
+				old, err = t.decodeForeign(e.key, e.value)
+			}
+			if err == nil && !old.Seen.Before(before) {
+				continue
+			}
+			if isOtherVersion(err) {
+				err = nil
+			}
+			if !yield(e.key, err) || err != nil {
+				return
+			}
+		}
+	}
 }
 
 // Foreign is who on the LAN was found to have an address, false when nobody was. It is one look-up. What another version of lanhook

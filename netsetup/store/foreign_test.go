@@ -72,6 +72,12 @@ func TestForeignOfAnotherVersion(t *testing.T) {
 		}
 		return nil
 	})
+	view(t, s, func(tx *Tx) error {
+		if old, err := tx.HasOldForeign(time.Unix(0, 0)); !old || err != nil {
+			t.Errorf("it is not old (%v)", err)
+		}
+		return nil
+	})
 	other := f
 	other.Addr = netip.MustParseAddr("192.0.2.10")
 	update(t, s, func(tx *Tx) error { return tx.PutForeign([]Foreign{other}, f.Seen) })
@@ -81,4 +87,38 @@ func TestForeignOfAnotherVersion(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestForgetForeign: the collector forgets those of all LANs that are too old, and no others.
+func TestForgetForeign(t *testing.T) {
+	s := newStore(t)
+	at := time.Unix(1_700_000_000, 0).UTC()
+	find := func(scope, addr string, seen time.Time) Foreign {
+		return Foreign{Scope: scope, Addr: netip.MustParseAddr(addr), MAC: plan.MAC{0xd0, 0, 0, 0, 0, 1}, Seen: seen}
+	}
+	all := []Foreign{
+		find("lan:a", "192.0.2.9", at), find("lan:a", "192.0.2.10", at.Add(time.Second)),
+		find("lan:b", "192.0.2.9", at), find("lan:b", "2001:db8::9", at.Add(time.Second)),
+	}
+	update(t, s, func(tx *Tx) error { return tx.PutForeign(all, at) })
+	old := func(want bool) {
+		t.Helper()
+		view(t, s, func(tx *Tx) error {
+			if got, err := tx.HasOldForeign(at.Add(time.Second)); got != want || err != nil {
+				t.Errorf("there are old ones: %t (%v), want %t", got, err, want)
+			}
+			return nil
+		})
+	}
+	old(true)
+	update(t, s, func(tx *Tx) error { return tx.ForgetForeign(at.Add(time.Second)) })
+	old(false)
+	for i, f := range all {
+		view(t, s, func(tx *Tx) error {
+			if _, there, err := tx.Foreign(f.Scope, f.Addr); there != (i%2 == 1) || err != nil {
+				t.Errorf("%s on %s is there: %t (%v)", f.Addr, f.Scope, there, err)
+			}
+			return nil
+		})
+	}
 }

@@ -2,7 +2,15 @@
 
 package netsetup_test
 
-import "testing"
+import (
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/tests/nettest"
+)
 
 // TestHostAccessKilled kills createRuntime and poststop at each deed, of a container that is the only one that the host reaches.
 func TestHostAccessKilled(t *testing.T) {
@@ -12,4 +20,25 @@ func TestHostAccessKilled(t *testing.T) {
 	t.Run("createRuntime, container stopped", func(t *testing.T) { w.killHook(t, wish, true, true, "netlink") })
 	t.Run("poststop", func(t *testing.T) { w.killPoststop(t, wish, false) })
 	t.Run("poststop, namespace kept", func(t *testing.T) { w.killPoststop(t, wish, true, "netlink") })
+}
+
+// TestCollectGoesOn lets gc fail to remove the host's link: it removes what else is nobody's, and says so.
+func TestCollectGoesOn(t *testing.T) {
+	w := newWorld(t, reach("lan", "")+web)
+	c := w.plainBox(t, "c")
+	c.attach(t, "network=lan", "network.eth1=web")
+	port := w.port(t, "c")
+	c.ended(t)
+	nettest.Eventually(t, "the link is gone", func() bool { return !slices.Contains(w.links(t), port) })
+	w.lose(t)
+	name := plan.HostLinkName("lan", nettest.Parent)
+	o, deeds := w.traced(t, orders{Fail: 1, Errno: int(syscall.EBUSY), Kinds: []string{"netlink"}}, "", "gc")
+	if o.code != 1 || !strings.Contains(o.stderr, "remove the host's link "+name) {
+		t.Errorf("gc gave %+v after %q", o, deeds)
+	}
+	if got := w.links(t); !slices.Contains(got, name) || slices.Contains(got, "lh-web") {
+		t.Errorf("left are the links %q", got)
+	}
+	w.collects(t, 0)
+	w.empty(t)
 }

@@ -3,7 +3,7 @@
 package netsetup_test
 
 import (
-	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -100,19 +100,37 @@ func TestHostAccessVLAN(t *testing.T) {
 	}
 }
 
-// One LAN by two names has its links by the network, and gc takes a lost one with its sub-interface.
+// With the state lost, gc leaves the host's link with its sub-interface to a container that runs, and takes both when it has ended; a dry
+// run names both.
 func TestHostAccessVLANLost(t *testing.T) {
-	w := newVLAN(t, vlanOf("tagged", "macvlan", `"p0.60"`, 50, "host-access = true"))
-	c := w.plainBox(t, "c")
-	r := c.attach(t, "network=tagged")
-	w.reachEachOther(t, c, r, w.hostLinks(t)[0])
-	c.ended(t)
-	w.lose(t)
-	nettest.Eventually(t, "the end of the container's link", func() bool {
-		_, err := w.setup.Collect(t.Context(), netsetup.CollectOptions{})
-		return err == nil && len(w.hostLinks(t)) == 0 && !strings.Contains(fmt.Sprint(w.links(t)), "p0.60")
-	})
-	w.empty(t)
+	for _, driver := range []string{"macvlan", "ipvlan"} {
+		t.Run(driver, func(t *testing.T) {
+			w := newVLAN(t, vlanOf("tagged", driver, `"p0.60"`, 50, "host-access = true"))
+			c := w.plainBox(t, "c")
+			r := c.attach(t, "network=tagged")
+			w.reachEachOther(t, c, r, w.hostLinks(t)[0])
+			w.lose(t)
+			collect := func(dry bool) netsetup.Collected {
+				t.Helper()
+				found, err := w.setup.Collect(t.Context(), netsetup.CollectOptions{DryRun: dry})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return found
+			}
+			if found := collect(false); len(found.VLANs)+len(found.HostLinks) > 0 {
+				t.Errorf("while the container runs, gc removes %+v", found)
+			}
+			w.reachEachOther(t, c, r, w.hostLinks(t)[0])
+			c.End()
+			nettest.Eventually(t, "the end of the container's link", func() bool { return len(collect(true).VLANs) > 0 })
+			dry := collect(true)
+			if diff := cmp.Diff(dry, collect(false)); diff != "" || !slices.Equal(dry.VLANs, []string{"p0.60"}) || len(dry.HostLinks) != 1 {
+				t.Errorf("the dry run found %+v, gc removed other things (-dry +real):\n%s", dry, diff)
+			}
+			w.empty(t)
+		})
+	}
 }
 
 // TestHostAccessVLANCrash lets each step of an attach fail, see [TestCrashMatrix].
