@@ -121,10 +121,17 @@ type gone struct{}
 
 func (gone) Apply(context.Context, plan.Step) error { return nil }
 
-// open finds the living namespace of a record.
+// open finds the living namespace of a record, where it was first or else where it is found.
 func (s *Setup) open(rec store.Record) (*kernel.Namespace, error) {
+	var known []string
 	if alive(rec.Process) {
-		ns, err := s.Host.Namespace(fmt.Sprintf("/proc/%d/ns/net", rec.Process.PID))
+		known = append(known, fmt.Sprintf("/proc/%d/ns/net", rec.Process.PID))
+	}
+	if rec.NetNS.Path != "" {
+		known = append(known, rec.NetNS.Path)
+	}
+	for _, path := range known {
+		ns, err := s.Host.Namespace(path)
 		if err == nil && ns.Identity() == identity(rec) {
 			return ns, nil
 		}

@@ -257,7 +257,7 @@ func (s *Setup) announce(ctx context.Context, records []store.Record, r *Repaire
 	var errs []error
 	for _, rec := range records {
 		step := plan.Announced(rec.Steps)
-		if len(step.Links) == 0 || rec.State != store.Attached || !alive(rec.Process) {
+		if len(step.Links) == 0 || rec.State != store.Attached {
 			continue
 		}
 		if err := context.Cause(ctx); err != nil {
@@ -276,8 +276,12 @@ func (s *Setup) announce(ctx context.Context, records []store.Record, r *Repaire
 	return errors.Join(errs...)
 }
 
-// announceFor says false when there was nothing to announce: what the container has removed is passed over.
+// announceFor says false when there was nothing to announce: what the container has removed is passed over. Its namespace may live
+// without a first process that is known, or after that has ended.
 func (s *Setup) announceFor(ctx context.Context, rec store.Record, step plan.AnnounceLinks) (announced bool, err error) {
+	if lives, aliveErr := s.Host.Alive(rec.NetNS.NSID); aliveErr != nil || !lives {
+		return false, aliveErr
+	}
 	ns, err := s.open(rec)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil // it has just ended

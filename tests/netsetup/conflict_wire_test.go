@@ -18,6 +18,7 @@ import (
 
 	"github.com/lanhook/lanhook/netsetup"
 	"github.com/lanhook/lanhook/netsetup/kernel"
+	"github.com/lanhook/lanhook/netsetup/process"
 	"github.com/lanhook/lanhook/netsetup/store"
 	"github.com/lanhook/lanhook/policy"
 	"github.com/lanhook/lanhook/tests/nettest"
@@ -340,6 +341,30 @@ func TestRepairAnnounces(t *testing.T) {
 	}
 	b.detach(t)
 	w.empty(t)
+}
+
+// A namespace without a first process that is known, and one whose first process has ended, are announced as long as they live.
+func TestRepairAnnouncesNamespaces(t *testing.T) {
+	w := newWorld(t, remakes)
+	named, held, ended := w.box(t, "named"), w.plainBox(t, "held"), w.plainBox(t, "ended")
+	c := named.container(t, "network=lan,ip=10.77.0.9")
+	c.Process = process.Process{}
+	if _, err := w.setup.Attach(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	held.attach(t, "network=lan,ip=10.77.0.10")
+	_, endJoined := join(t, held.Space)
+	held.End()
+	ended.attach(t, "network=lan,ip=10.77.0.11")
+	ended.ended(t)
+	if r, err := w.setup.Repair(t.Context()); err != nil || r.Announced != 2 {
+		t.Errorf("repaired %+v (%v)", r, err)
+	}
+	for _, b := range []*box{held, ended} {
+		b.detachAny(t)
+	}
+	endJoined()
+	w.done(t, named)
 }
 
 // What a container has removed is announced no more, since it may be another host's by now; the rest of what it has still is.
