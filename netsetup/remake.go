@@ -14,12 +14,17 @@ import (
 
 // The children of a link end with it: those of a card that is pulled out and put in again, of a VLAN that somebody deletes, of
 // a bond that is made anew. The namespaces that had them live on. What is needed to make them anew is in the records.
+//
+// A detach of a record whose first process has ended, and that nobody has joined, deletes it without a look at what it says by then,
+// see [Setup.alone]: a link that was made anew in between would stay. So none is for such a record, even where its namespace lives,
+// and that is looked at once more when it is written down.
 
 // repairChildren makes the children of parents anew that are there again, each in the namespace where it was.
 func (s *Setup) repairChildren(ctx context.Context, records []store.Record, r *Repaired) error {
 	var errs []error
+	groups := grouped(records, s.BootID)
 	for _, rec := range records {
-		if rec.State != store.Attached {
+		if rec.State != store.Attached || !groups[identity(rec)].joinable(rec) {
 			continue
 		}
 		if err := context.Cause(ctx); err != nil {
@@ -159,11 +164,15 @@ func (s *Setup) again(ctx context.Context, k apply.Kernel, steps plan.Steps) err
 	return nil
 }
 
-// keepRemade writes down where a child is by now; false when its record is gone.
+// keepRemade writes down where a child is by now; false when its record is gone, or about to go.
 func (s *Setup) keepRemade(ctx context.Context, rec store.Record, o onto, k *kernel.Kernel) (there bool, err error) {
 	err = s.Store.Update(ctx, func(tx *store.Tx) error {
 		now, ok, readErr := tx.Record(rec.Ref())
-		if there = ok && now.State == store.Attached; readErr != nil || !there {
+		if readErr != nil || !ok {
+			return readErr
+		}
+		g, readErr := s.groupOf(tx, now.NetNS)
+		if there = now.State == store.Attached && g.joinable(now); readErr != nil || !there {
 			return readErr
 		}
 		now.Steps = plan.OnParent(now.Steps, o.Own, o.parent.Index, o.parent.MAC, k.Index(o.IfName))

@@ -5,6 +5,7 @@ package netsetup_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -162,6 +163,50 @@ func TestRemakeNot(t *testing.T) {
 		w.collects(t, 1)
 		w.empty(t)
 	})
+}
+
+// TestRemakeOfStopped: where the namespace outlives its container, a link is made anew only for others that have joined it. Else it
+// is about to be detached, by somebody who may have looked already which links there are.
+func TestRemakeOfStopped(t *testing.T) {
+	t.Run("kept by a process that lanhook does not know", func(t *testing.T) {
+		w := newWorld(t, remakes)
+		c := w.plainBox(t, "c")
+		c.attach(t, "network=lan")
+		other, endJoined := join(t, c.Space)
+		c.End()
+		w.Cut(t)
+		w.Lay(t)
+		if r, err := w.setup.Repair(t.Context()); err != nil || !r.None() {
+			t.Errorf("repair gave %+v (%v)", r, err)
+		}
+		if links := linkList(t, other); len(links) != 1 {
+			t.Errorf("the namespace has %d links, want lo alone", len(links))
+		}
+		c.detachAny(t)
+		endJoined()
+		w.empty(t)
+	})
+	for _, left := range []bool{false, true} {
+		t.Run(fmt.Sprintf("shared with another container, left %t", left), func(t *testing.T) {
+			w := newWorld(t, remakes)
+			p := w.pod(t)
+			p.start(t, "a", "network=lan")
+			p.start(t, "b", "network=lan")
+			p.kill("a")
+			if left {
+				p.stop(t, "a")
+			}
+			w.Cut(t)
+			w.Lay(t)
+			w.repaired(t, "eth0 of container a has ended with p0")
+			p.reachesNeighbour(t)
+			if !left {
+				p.stop(t, "a")
+			}
+			p.stop(t, "b")
+			p.over(t)
+		})
+	}
 }
 
 // TestRemakeTwice: what could not be made anew leaves nothing, and is made when nothing is in its way any more. A link with the name

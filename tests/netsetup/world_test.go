@@ -3,6 +3,7 @@
 package netsetup_test
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -206,7 +207,11 @@ func linkList(t *testing.T, s *nettest.Space) []netlink.Link {
 	var list []netlink.Link
 	s.Do(t, func() {
 		var err error
-		if list, err = netlink.LinkList(); err != nil {
+		list, err = netlink.LinkList()
+		for errors.Is(err, netlink.ErrDumpInterrupted) { // a link came or went meanwhile
+			list, err = netlink.LinkList()
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	})
