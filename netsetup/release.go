@@ -33,6 +33,8 @@ type undoing struct {
 	kernel apply.Kernel
 	// err is why the record cannot be deleted.
 	err error
+	// late are what was made after the record had gone.
+	late plan.Steps
 	// altered are devices that are back but not as they were, which no further try would mend.
 	altered []error
 }
@@ -166,13 +168,16 @@ func (s *Setup) isElsewhere(rec store.Record) bool {
 }
 
 // undoByRecord takes back what is known by the records alone. Of a record that is gone it leaves that alone: whoever
-// deleted it has taken it back.
+// deleted it has taken it back. Only routes may have been made since, see [lateRoutes].
 func (s *Setup) undoByRecord(ctx context.Context, all []*undoing) error {
 	there := map[store.Ref]bool{}
 	users := map[string][]store.Ref{}
 	err := s.Store.View(ctx, func(tx *store.Tx) error {
 		for _, u := range all {
 			now, ok, err := tx.Record(u.rec.Ref())
+			if err == nil && !ok && s.isHere(u.rec) {
+				u.late, err = lateRoutes(tx, u.rec)
+			}
 			if err != nil {
 				return err
 			}
@@ -190,6 +195,7 @@ func (s *Setup) undoByRecord(ctx context.Context, all []*undoing) error {
 	goes := map[store.Ref]bool{}
 	for _, u := range all {
 		if !there[u.rec.Ref()] {
+			u.fail(apply.Undo(ctx, u.kernel, u.late))
 			continue
 		}
 		u.fail(apply.Undo(ctx, u.kernel, slices.DeleteFunc(plan.Undo(u.rec.Steps), func(step plan.Step) bool {
@@ -220,6 +226,34 @@ func (s *Setup) undoByRecord(ctx context.Context, all []*undoing) error {
 		}
 	}
 	return nil
+}
+
+// lateRoutes remove the host's routes of an attach whose record was deleted meanwhile, but for those that lead to another container by
+// now: an attach makes them last, when it has given up the lock, and may have been a moment too late.
+func lateRoutes(tx *store.Tx, rec store.Record) (plan.Steps, error) {
+	var late plan.Steps
+	for _, step := range plan.Undo(rec.Steps) {
+		del, ok := step.(plan.DelHostRoute)
+		if !ok {
+			continue
+		}
+		refs, err := usersOf(tx, sharedHostLink+del.Link, 0)
+		if err != nil {
+			return nil, err
+		}
+		used := false
+		for _, ref := range refs {
+			other, _, err := tx.Record(ref)
+			if err != nil {
+				return nil, err
+			}
+			used = used || slices.Contains(plan.Undo(other.Steps), step)
+		}
+		if !used {
+			late = append(late, del)
+		}
+	}
+	return late, nil
 }
 
 // usersOfUnmarked adds who uses what the record shares without a mark. Of each as many as are undone, and one more, are enough

@@ -3,6 +3,7 @@
 package netsetup_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"syscall"
@@ -20,6 +21,31 @@ func TestHostAccessKilled(t *testing.T) {
 	t.Run("createRuntime, container stopped", func(t *testing.T) { w.killHook(t, wish, true, true, "netlink") })
 	t.Run("poststop", func(t *testing.T) { w.killPoststop(t, wish, false) })
 	t.Run("poststop, namespace kept", func(t *testing.T) { w.killPoststop(t, wish, true, "netlink") })
+}
+
+// TestHostAccessDetachedBeforeRoutes detaches a container between the last moment of its attach at which it has the lock and the host's
+// route to it. The host's link stays for another, without that route.
+func TestHostAccessDetachedBeforeRoutes(t *testing.T) {
+	w := newWorld(t, reach("lan", ""))
+	one := w.box(t, "one")
+	one.attach(t, "network=lan,ip=10.77.0.30,ip=fd77::1e")
+	wish := "network=lan,ip=10.77.0.31,ip=fd77::1f"
+	c := w.box(t, "c")
+	_, deeds := w.traced(t, orders{Kinds: []string{"netlink"}}, c.state(t, "creating", wish), "hook", "createRuntime")
+	c.detach(t)
+	before := fmt.Sprint(w.hostLinks(t)[0].Routes)
+	// The routes are the last two: of IPv4 and of IPv6.
+	o, _ := w.traced(t, orders{Before: len(deeds) - 1, Meanwhile: []string{"detach", "c"}, Kinds: []string{"netlink"}},
+		c.state(t, "creating", wish), "hook", "createRuntime")
+	if o.code != 1 || !strings.Contains(o.stderr, "container c was detached while it was being attached") {
+		t.Errorf("the hook gave %+v", o)
+	}
+	if after := fmt.Sprint(w.hostLinks(t)[0].Routes); after != before {
+		t.Errorf("the host had the routes %s, and has %s", before, after)
+	}
+	c.Same(t)
+	w.well(t)
+	w.done(t, one)
 }
 
 // TestCollectGoesOn lets gc fail to remove the host's link: it removes what else is nobody's, and says so.

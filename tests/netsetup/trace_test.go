@@ -32,6 +32,10 @@ type orders struct {
 	Fail  int
 	Errno int
 	On    bool
+	// Before is the number of a deed, from 1, before which the program is held while Meanwhile is run, a program with its
+	// arguments; 0 for none.
+	Before    int
+	Meanwhile []string
 	// Kinds are the first words of the deeds that count; all when empty. "read" counts questions to the kernel as well.
 	Kinds []string
 	// Log is the file into which the deeds are written, one a line.
@@ -47,6 +51,9 @@ func (w *world) traced(t *testing.T, o orders, stdin string, args ...string) (ou
 		t.Fatal(err)
 	}
 	o.Log = file.Name()
+	if o.Before > 0 {
+		o.Meanwhile = w.commandLine(o.Meanwhile)
+	}
 	if err := file.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -217,6 +224,11 @@ func (t *trace) call(tid int) error {
 		return err
 	}
 	switch {
+	case t.count == t.Before:
+		// The tracer sees no other thread meanwhile: each is held at its next call.
+		if out, err := exec.Command(t.Meanwhile[0], t.Meanwhile[1:]...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w: %s", t.Meanwhile, err, out)
+		}
 	case t.count == t.Kill:
 		// At the entry, a fatal signal keeps the call from being made (ptrace_report_syscall_entry).
 		return unix.Kill(t.pid, unix.SIGKILL)
