@@ -288,7 +288,7 @@ func (r *Rule) mayLet(name string) bool {
 // ruleNamesFor reads the names that a rule lets its containers have.
 func (d *decoder) ruleNamesFor(r *ruleDraft, v value) {
 	for _, one := range v.list(d) {
-		if !validWorkload(strings.NewReplacer("*", "x", "?", "x").Replace(one.text)) {
+		if !validWorkload(strings.ReplaceAll(strings.ReplaceAll(one.text, "*", "x"), "?", "x")) {
 			d.fail(one.at, "", "%s: %s matches no name of a workload", v.name, quoted(one.text))
 			continue
 		}

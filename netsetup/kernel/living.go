@@ -3,8 +3,6 @@
 package kernel
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -92,11 +90,9 @@ func (l *Living) addMounts() error {
 	if err != nil {
 		return fmt.Errorf("look for mounted network namespaces: %w", err)
 	}
-	lines := bufio.NewScanner(bytes.NewReader(raw))
-	lines.Buffer(nil, len(raw)+1)
-	for lines.Scan() {
+	for line := range strings.Lines(string(raw)) {
 		// "ID PARENT MAJOR:MINOR ROOT MOUNTPOINT …", see proc_pid_mountinfo(5); ROOT is "net:[…]" for these.
-		fields := strings.Fields(lines.Text())
+		fields := strings.Fields(line)
 		if len(fields) < 5 {
 			continue
 		}
@@ -104,7 +100,7 @@ func (l *Living) addMounts() error {
 			l.paths[inode] = append(l.paths[inode], unescape(fields[4]))
 		}
 	}
-	return lines.Err()
+	return nil
 }
 
 // unescape reads the octal escapes that mountinfo has for blank, tab, newline and backslash.
