@@ -132,6 +132,11 @@ func (m measurements) targets(c config, size int64) []target {
 			add(fmt.Sprintf("%s %s, lanhook with %d attached / with none", d, operation, c.crowd),
 				median(d, operation, many, "lanhook")/median(d, operation, none, "lanhook"), 1.15, times)
 		}
+		beyond := func(scene string) float64 {
+			return median(d, attachOp, scene, "lanhook") - median(d, attachOp, scene, "floor")
+		}
+		add(fmt.Sprintf("%s attach, lanhook beyond floor with %d attached / with none", d, c.crowd), beyond(many)/beyond(none),
+			1.15, times)
 	}
 	add(fmt.Sprintf("%s attach, lanhook with conflict = \"next\", beyond \"off\"", macvlan),
 		median(asked, attachOp, none, "lanhook")-median(macvlan, attachOp, besideAsked, "lanhook"), 60, milli)
