@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // maxFile is how many bytes a configuration file may have. The largest default, of containerd 2, has some 15 kB.
@@ -75,11 +76,7 @@ func (f Files) Glob(pattern string) ([]string, error) {
 		return found, nil
 	}
 	for i, path := range found {
-		rel, err := filepath.Rel(f.Root, path)
-		if err != nil {
-			return nil, fmt.Errorf("look for %s: %w", pattern, err)
-		}
-		found[i] = filepath.Join("/", rel)
+		found[i] = filepath.Join("/", strings.TrimPrefix(path, f.Path("/")))
 	}
 	return found, nil
 }
