@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -110,7 +111,7 @@ func TestOneLine(t *testing.T) {
 		"version = 1\nname = \"caf\xe9\"\n":                                           "p:2:12: the file is not UTF-8",
 	} {
 		_, err := Decode([]File{{"p", []byte(text)}})
-		all, _ := ErrorsOf(err)
+		all, _ := errors.AsType[Errors](err)
 		if len(all) != 1 || all[0].Error() != want {
 			t.Errorf("Decode: %v, want %s alone", err, want)
 		}
@@ -135,7 +136,7 @@ func TestLimits(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := Decode([]File{{"p", []byte(tt.text)}})
-			all, _ := ErrorsOf(err)
+			all, _ := errors.AsType[Errors](err)
 			if len(all) != 1 || !strings.Contains(all[0].Msg, tt.want) {
 				t.Errorf("Decode: %v, want one error with %q", err, tt.want)
 			}

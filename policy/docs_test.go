@@ -2,6 +2,7 @@ package policy
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -151,7 +152,7 @@ func check(text string) string {
 	var b strings.Builder
 	p, err := Decode([]File{{"policy.toml", []byte(text)}})
 	if err != nil {
-		all, _ := ErrorsOf(err)
+		all, _ := errors.AsType[Errors](err)
 		for _, e := range all {
 			fmt.Fprintln(&b, e)
 			if e.Hint != "" {

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -67,10 +66,6 @@ func (e Errors) Unwrap() []error {
 	}
 	return all
 }
-
-// ErrorsOf are the single errors of a policy that [Decode] or [Load] refused, false when err is not about what the
-// files say.
-func ErrorsOf(err error) (Errors, bool) { return errors.AsType[Errors](err) }
 
 // Warning is something in a valid policy that is probably not what was meant.
 type Warning struct {

@@ -83,7 +83,7 @@ func FuzzDecode(f *testing.F) {
 
 func checkErrors(t *testing.T, p *Policy, err error, data []byte) {
 	t.Helper()
-	all, ok := ErrorsOf(err)
+	all, ok := errors.AsType[Errors](err)
 	if p != nil || !ok || len(all) == 0 {
 		t.Fatalf("Decode = %v, %v", p, err)
 	}

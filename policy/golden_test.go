@@ -128,7 +128,7 @@ func TestGoldenErrors(t *testing.T) {
 		if p != nil {
 			t.Error("there is a policy beside the error")
 		}
-		all, ok := ErrorsOf(err)
+		all, ok := errors.AsType[Errors](err)
 		if !ok {
 			t.Fatalf("the error is no Errors: %v", err)
 		}

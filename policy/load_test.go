@@ -248,7 +248,7 @@ func TestDecodeWithoutFiles(t *testing.T) {
 	if p != nil || err == nil || !strings.Contains(err.Error(), "there is no policy file") {
 		t.Errorf("Decode = %v, %v", p, err)
 	}
-	if all, ok := ErrorsOf(err); ok {
+	if all, ok := errors.AsType[Errors](err); ok {
 		t.Error(all, "an error about no file is one about a place in a file")
 	}
 	files := slices.Repeat([]File{{"a", []byte(small)}}, maxFiles+1)
@@ -257,7 +257,7 @@ func TestDecodeWithoutFiles(t *testing.T) {
 	}
 	long := []File{{"a", []byte(small + strings.Repeat("#", maxFile))}}
 	p, err = Decode(long)
-	all, ok := ErrorsOf(err)
+	all, ok := errors.AsType[Errors](err)
 	if p != nil || !ok || len(all) != 1 || all[0].Line != 0 || all[0].Error() != "a: the file has 1048588 bytes, 1048576 are the most" {
 		t.Errorf("Decode of a long file = %v, %v", p, err)
 	}

@@ -9,17 +9,9 @@ import (
 	"strings"
 )
 
-// ParseAddress reads "ADDRESS" or "ADDRESS/BITS". The address is one that an interface can have: no zone, not
+// parseAddress reads "ADDRESS" or "ADDRESS/BITS". The address is one that an interface can have: no zone, not
 // unspecified, not multicast, and with a prefix length not the IPv4 network's own or its broadcast address. An IPv4
-// address that is written in IPv6 is taken as the IPv4 address. The error is an [*Error].
-func ParseAddress(s string) (Address, error) {
-	a, e := parseAddress(s)
-	if e != nil {
-		return Address{}, e
-	}
-	return a, nil
-}
-
+// address that is written in IPv6 is taken as the IPv4 address.
 func parseAddress(s string) (Address, *Error) {
 	host, length, hasBits := strings.Cut(s, "/")
 	addr, why := parseIP(host)

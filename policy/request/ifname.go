@@ -54,15 +54,6 @@ func badName(s string) string {
 	return "the name of a network is 1 to 64 letters, digits, '.', '_' or '-', and begins with a letter or digit"
 }
 
-// CheckNetworkName says why name is not fit for a network, nil when it is: 1 to 64 letters, digits, '.', '_' or '-',
-// with a letter or digit in front.
-func CheckNetworkName(name string) error {
-	if why := badName(name); why != "" {
-		return fmt.Errorf("network name %s: %s", quote(name), why)
-	}
-	return nil
-}
-
 // compareIfNames orders the names of interfaces as people count them: eth2 comes before eth10.
 func compareIfNames(a, b string) int {
 	x, y := a, b
