@@ -17,17 +17,27 @@ import (
 	"github.com/lanhook/lanhook/tests/nettest"
 )
 
-// TestProbeLinks asks a neighbour with real frames, by a macvlan that has no address yet.
-func TestProbeLinks(t *testing.T) {
+// child is a container with a macvlan of the host's parent, which is down and has no name yet.
+func child(t *testing.T) (*nettest.Net, *nettest.Space, *kernel.Kernel) {
+	t.Helper()
 	nettest.Need(t, nettest.Macvlan)
 	n := nettest.New(t)
 	h := openHost(t, n)
 	c := n.Namespace(t, "container")
 	ns, _ := openNamespace(t, h, c)
 	k := h.Kernel(ns)
-	run(t, k, macvlan(parent(t, h), policy.ModeBridge)[0],
-		plan.SetSysctls{If: own, Values: []request.Sysctl{{Key: "net.ipv6.conf.IFNAME.disable_ipv6", Value: "0"}}},
-		plan.SetLink{From: own, Name: "eth0", Alias: "a"})
+	run(t, k, macvlan(parent(t, h), policy.ModeBridge)[0])
+	return n, c, k
+}
+
+func withIPv6() plan.SetSysctls {
+	return plan.SetSysctls{If: own, Values: []request.Sysctl{{Key: "net.ipv6.conf.IFNAME.disable_ipv6", Value: "0"}}}
+}
+
+// TestProbeLinks asks a neighbour with real frames, by a macvlan that has no address yet.
+func TestProbeLinks(t *testing.T) {
+	_, c, k := child(t)
+	run(t, k, withIPv6(), plan.SetLink{From: own, Name: "eth0", Alias: "a"})
 	all := []netip.Addr{addr("10.77.0.8"), nettest.PeerPrefix4().Addr(), addr("fd77::8"), nettest.PeerPrefix6().Addr()}
 	err := k.Apply(t.Context(), plan.ProbeLinks{Links: []plan.Probe{{If: "eth0", Addresses: all}}})
 	taken, ok := errors.AsType[*kernel.TakenError](err)
@@ -52,14 +62,9 @@ func TestProbeLinks(t *testing.T) {
 // TestProbeLate: somebody who asks for the address after the questions, and before the kernel answers for it, is not missed, and
 // neither is the end of the sockets.
 func TestProbeLate(t *testing.T) {
-	nettest.Need(t, nettest.Macvlan)
-	n := nettest.New(t)
-	h := openHost(t, n)
-	c := n.Namespace(t, "container")
-	ns, _ := openNamespace(t, h, c)
-	k := h.Kernel(ns)
+	n, c, k := child(t)
 	t.Cleanup(k.Close)
-	run(t, k, macvlan(parent(t, h), policy.ModeBridge)[0], plan.SetLink{From: own, Name: "eth0", Alias: "a"})
+	run(t, k, plan.SetLink{From: own, Name: "eth0", Alias: "a"})
 	addrs := []netip.Addr{addr("10.77.0.8")}
 	announce := plan.AnnounceLinks{Links: []plan.Announcement{{If: "eth0", Addresses: addrs, Quiet: true}}}
 	tap := n.Neighbour.Tap(t, nettest.PeerName)
@@ -83,29 +88,16 @@ func TestProbeLate(t *testing.T) {
 
 // TestStaleNeighbour: whoever keeps an old MAC address for an address that comes back reaches it at once.
 func TestStaleNeighbour(t *testing.T) {
-	nettest.Need(t, nettest.Macvlan)
-	n := nettest.New(t)
-	h := openHost(t, n)
-	c := n.Namespace(t, "container")
-	ns, _ := openNamespace(t, h, c)
-	k := h.Kernel(ns)
+	n, _, k := child(t)
 	addrs := []netip.Addr{addr("10.77.0.8"), addr("fd77::8")}
-	n.Neighbour.Do(t, func() {
-		l, err := netlink.LinkByName(nettest.PeerName)
-		for _, a := range addrs {
-			if err == nil {
-				err = netlink.NeighSet(&netlink.Neigh{
-					LinkIndex: l.Attrs().Index, IP: a.AsSlice(), HardwareAddr: []byte{2, 0xde, 0xad, 0, 0, 1}, State: netlink.NUD_STALE,
-				})
-			}
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	})
-	run(t, k, macvlan(parent(t, h), policy.ModeBridge)[0],
-		plan.SetSysctls{If: own, Values: []request.Sysctl{{Key: "net.ipv6.conf.IFNAME.disable_ipv6", Value: "0"}}},
-		plan.SetLink{From: own, Name: "eth0", Alias: "a"},
+	for _, a := range addrs {
+		change(t, n.Neighbour, nettest.PeerName, func(l netlink.Link) error {
+			return netlink.NeighSet(&netlink.Neigh{
+				LinkIndex: l.Attrs().Index, IP: a.AsSlice(), HardwareAddr: []byte{2, 0xde, 0xad, 0, 0, 1}, State: netlink.NUD_STALE,
+			})
+		})
+	}
+	run(t, k, withIPv6(), plan.SetLink{From: own, Name: "eth0", Alias: "a"},
 		plan.AddAddress{If: "eth0", Address: prefix("10.77.0.8/24")},
 		plan.AddAddress{If: "eth0", Address: prefix("fd77::8/64")},
 		plan.AnnounceLinks{Links: []plan.Announcement{{If: "eth0", Addresses: addrs}}})

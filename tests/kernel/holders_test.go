@@ -32,14 +32,20 @@ func names(list []kernel.State) []string {
 	return all
 }
 
-func TestHolders(t *testing.T) {
+// onLAN is a host with an address of each family on the wire.
+func onLAN(t *testing.T) (*nettest.Net, *kernel.Host) {
+	t.Helper()
 	n := nettest.New(t)
-	h := openHost(t, n)
 	n.Host.Do(t, func() {
 		nettest.AddAddress(t, nettest.Parent, prefix("10.77.0.9/24"))
 		nettest.AddAddress(t, nettest.Parent, prefix("fd77::9/64"))
 	})
 	n.Host.Remember(t)
+	return n, openHost(t, n)
+}
+
+func TestHolders(t *testing.T) {
+	n, h := onLAN(t)
 	p := link(t, h, nettest.Parent)
 	for _, want := range []netip.Prefix{prefix("10.77.0.9/24"), prefix("fd77::9/64")} {
 		got, err := h.LinksWith(want.Addr())
@@ -66,12 +72,7 @@ func TestHolders(t *testing.T) {
 }
 
 func TestLinksOverlapping(t *testing.T) {
-	n := nettest.New(t)
-	h := openHost(t, n)
-	n.Host.Do(t, func() {
-		nettest.AddAddress(t, nettest.Parent, prefix("10.77.0.9/24"))
-		nettest.AddAddress(t, nettest.Parent, prefix("fd77::9/64"))
-	})
+	_, h := onLAN(t)
 	for p, want := range map[string][]string{
 		"10.77.0.200/32": {nettest.Parent}, "10.64.0.0/10": {nettest.Parent}, "fd77::200/128": {nettest.Parent},
 		"10.78.0.0/16": nil, "fd78::/64": nil,
@@ -81,7 +82,6 @@ func TestLinksOverlapping(t *testing.T) {
 			t.Errorf("%s: %v (-want +got):\n%s", p, err, diff)
 		}
 	}
-	n.Host.Remember(t)
 }
 
 func TestAsk(t *testing.T) {
@@ -171,12 +171,7 @@ func TestAskMany(t *testing.T) {
 func samePrefix(a, b netip.Prefix) bool { return a == b }
 
 func TestNeighbours(t *testing.T) {
-	n := nettest.New(t)
-	h := openHost(t, n)
-	n.Host.Do(t, func() {
-		nettest.AddAddress(t, nettest.Parent, prefix("10.77.0.9/24"))
-		nettest.AddAddress(t, nettest.Parent, prefix("fd77::9/64"))
-	})
+	n, h := onLAN(t)
 	has := func(want kernel.Neighbour) func() bool {
 		return func() bool {
 			got, err := h.Neighbours()

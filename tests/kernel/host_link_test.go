@@ -18,9 +18,13 @@ import (
 	"github.com/lanhook/lanhook/tests/nettest"
 )
 
-// hostLink is the host's own macvlan on the wire.
-func hostLink() plan.EnsureHostLink {
-	return plan.EnsureHostLink{
+// hostLink is a host, and the step that makes its own macvlan on the wire.
+func hostLink(t *testing.T) (*nettest.Net, *kernel.Host, *kernel.Kernel, plan.EnsureHostLink) {
+	t.Helper()
+	nettest.Need(t, nettest.Macvlan)
+	n := nettest.New(t)
+	h := openHost(t, n)
+	return n, h, h.KernelByID(-1, nil), plan.EnsureHostLink{
 		Name: plan.HostLinkName("lan", nettest.Parent), Parent: nettest.Parent, Driver: policy.Macvlan, Mode: policy.ModeBridge,
 		MAC: mac(7), MTU: 1400, Addresses: []netip.Addr{addr("10.77.0.200"), addr("fd77::c8")}, Scope: "lan:p0",
 	}
@@ -28,11 +32,7 @@ func hostLink() plan.EnsureHostLink {
 
 // The link has its addresses alone and routes to containers alone, and every step may be done twice.
 func TestHostLink(t *testing.T) {
-	nettest.Need(t, nettest.Macvlan)
-	n := nettest.New(t)
-	h := openHost(t, n)
-	k := h.KernelByID(-1, nil)
-	s := hostLink()
+	n, h, k, s := hostLink(t)
 	routes := []plan.Step{
 		plan.AddHostRoute{Link: s.Name, To: addr("10.77.0.9"), From: addr("10.77.0.200")},
 		plan.AddHostRoute{Link: s.Name, To: addr("fd77::9"), From: addr("fd77::c8")},
@@ -73,22 +73,10 @@ func TestHostLink(t *testing.T) {
 
 // A link with addresses of one family leaves the other one's alone, and one that an attach was killed over is finished.
 func TestHostLinkHalfMade(t *testing.T) {
-	nettest.Need(t, nettest.Macvlan)
-	n := nettest.New(t)
-	h := openHost(t, n)
-	k := h.KernelByID(-1, nil)
-	s := hostLink()
+	n, h, k, s := hostLink(t)
 	s.Addresses = s.Addresses[:1]
 	run(t, k, s)
-	n.Host.Do(t, func() {
-		l, err := netlink.LinkByName(s.Name)
-		if err == nil {
-			err = netlink.LinkSetDown(l)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	})
+	change(t, n.Host, s.Name, netlink.LinkSetDown)
 	run(t, k, s)
 	got := link(t, h, s.Name)
 	if !got.Up || !slices.Equal(got.Addresses, []netip.Prefix{prefix("10.77.0.200/32")}) {
@@ -100,22 +88,12 @@ func TestHostLinkHalfMade(t *testing.T) {
 
 // What somebody else has stays: a link of the name, with or without its form, and a route to the address.
 func TestHostLinkOfSomebodyElse(t *testing.T) {
-	nettest.Need(t, nettest.Macvlan)
-	n := nettest.New(t)
-	h := openHost(t, n)
-	k := h.KernelByID(-1, nil)
-	s := hostLink()
+	n, h, k, s := hostLink(t)
 	t.Run("link", func(t *testing.T) {
-		n.Host.Do(t, func() {
-			p, err := netlink.LinkByName(nettest.Parent)
-			if err != nil {
-				t.Fatal(err)
-			}
+		change(t, n.Host, nettest.Parent, func(p netlink.Link) error {
 			a := netlink.NewLinkAttrs()
 			a.Name, a.ParentIndex = s.Name, p.Attrs().Index
-			if err = netlink.LinkAdd(&netlink.Macvlan{LinkAttrs: a, Mode: netlink.MACVLAN_MODE_BRIDGE}); err != nil {
-				t.Fatal(err)
-			}
+			return netlink.LinkAdd(&netlink.Macvlan{LinkAttrs: a, Mode: netlink.MACVLAN_MODE_BRIDGE})
 		})
 		err := k.Apply(t.Context(), s)
 		if !errors.Is(err, syscall.EEXIST) || !strings.Contains(err.Error(), "there is a link of kind macvlan of this name") {
@@ -125,15 +103,7 @@ func TestHostLinkOfSomebodyElse(t *testing.T) {
 		if names, err := h.HostLinks(); err != nil || len(names) > 0 {
 			t.Errorf("links of the host: %v (%v)", names, err)
 		}
-		n.Host.Do(t, func() {
-			l, err := netlink.LinkByName(s.Name)
-			if err == nil {
-				err = netlink.LinkDel(l)
-			}
-			if err != nil {
-				t.Error(err)
-			}
-		})
+		change(t, n.Host, s.Name, netlink.LinkDel)
 	})
 	t.Run("route", func(t *testing.T) {
 		run(t, k, s)
