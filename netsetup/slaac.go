@@ -25,25 +25,28 @@ func (e *NoRouterError) Hint() string {
 	return "see whether a router of the LAN advertises a prefix of 64 bits for autoconfiguration, or wait longer with slaac-wait"
 }
 
-// DoubtedError says that an interface has no IPv6 address by the end of the attach though a router has given a prefix: somebody
-// else on the LAN has the address, or the kernel still asks for it.
+// DoubtedError says that an interface has no IPv6 address of a router's by the end of the attach since somebody else on the LAN has
+// that or its link-local one, or since the kernel still asks for it.
 type DoubtedError struct {
 	IfName string
 	kernel.Doubted
 }
 
 func (e *DoubtedError) Error() string {
-	if e.Duplicate {
-		return fmt.Sprintf("%s: somebody else on the LAN has %s, which follows from a router's prefix and its MAC address: it has no such "+
-			"IPv6 address", e.IfName, e.Addr)
+	switch {
+	case !e.Duplicate:
+		return fmt.Sprintf("%s: the kernel still asks the LAN whether somebody has %s: there is no IPv6 before it knows", e.IfName, e.Addr)
+	case e.MAC == nil:
+		return fmt.Sprintf("%s: somebody else on the LAN has %s, which follows from its MAC address, so that it asks no router", e.IfName, e.Addr)
 	}
-	return fmt.Sprintf("%s: the kernel still asks the LAN whether somebody has %s: it can be used only after that", e.IfName, e.Addr)
+	return fmt.Sprintf("%s: %s on the LAN has %s, which follows from a router's prefix and its MAC address: it has no such IPv6 address",
+		e.IfName, e.MAC, e.Addr)
 }
 
 // Hint says what would help.
 func (e *DoubtedError) Hint() string {
 	if e.Duplicate {
-		return "find that host with: lanhook why " + e.Addr.String() + "; or start the container with another MAC address"
+		return "find who has it, or start the container with another MAC address"
 	}
 	return "wait longer with slaac-wait"
 }

@@ -31,7 +31,7 @@ type Kernel struct {
 	asked []*asked
 	// learned are the addresses that routers gave, by the link's name.
 	learned map[string][]netip.Prefix
-	// doubted are those that could not be used, by the link's name.
+	// doubted is why others have none, by the link's name.
 	doubted map[string]Doubted
 }
 

@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lanhook/lanhook/netsetup/plan"
+	"github.com/lanhook/lanhook/netsetup/probe"
 )
 
 // toSpare is what is left of an attach's time when it waits for routers no more: enough to end it, which is one transaction.
@@ -39,11 +41,10 @@ func (k *Kernel) awaitAddresses(ctx context.Context, s plan.AwaitAddresses) erro
 				k.learn(l.If, found)
 				continue
 			}
-			if err = k.doubt(ns, l.If, p.index); err != nil {
-				return err
-			}
 			if time.Since(began) < l.Wait && !isLate(ctx) {
 				still = append(still, l)
+			} else if err = k.doubt(ctx, ns, asking{l.If, p.index}); err != nil {
+				k.warn(err) // not to know why is no reason to fail
 			}
 		}
 		if waiting = still; len(waiting) == 0 {
@@ -80,39 +81,97 @@ func (c *conn) learned(index int) ([]netip.Prefix, error) {
 	})
 }
 
-// Doubted is an address of a router's prefix that cannot be used: the kernel still asks the LAN for it, or somebody there has it.
+// Doubted is an address that a link would have, were it not that the kernel still asks the LAN for it, or that somebody there has it.
 type Doubted struct {
 	Addr      netip.Addr
 	Duplicate bool
+	// MAC is of who has it, nil where that is not known.
+	MAC plan.MAC
 }
 
-// Doubted is the last address that a link which was waited for could not use, the zero value for none.
+// Doubted is why a link that was waited for has no address of a router's, the zero value where no router has spoken.
 func (k *Kernel) Doubted(name string) Doubted { return k.doubted[name] }
 
-// doubt notes what a link has that cannot be used. What it had before and has no more was found to be somebody's: the kernel takes
-// such an address away where it has an end, as one of a router's has (net/ipv6/addrconf.c, addrconf_dad_stop).
-func (k *Kernel) doubt(ns *Namespace, name string, index int) error {
-	failedHere := false
-	list, err := ns.conn.addressesOf(index, unix.AF_INET6, func(a *nl.IfAddrmsg) bool {
-		unfit := a.Scope == unix.RT_SCOPE_UNIVERSE && a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0
-		failedHere = failedHere || unfit && a.Flags&unix.IFA_F_DADFAILED != 0
-		return unfit
+// asking is a link of the container whose addresses are looked at.
+type asking struct {
+	name  string
+	index int
+}
+
+// doubt finds out why a link has no address of a router's. Its link-local address, without which nobody asks a router, the kernel
+// keeps and marks when somebody has it, too. One that it has made of a router's prefix it takes away at once
+// (net/ipv6/addrconf.c, addrconf_dad_stop), and leaves the route of the prefix: so the LAN is asked who has that address.
+func (k *Kernel) doubt(ctx context.Context, ns *Namespace, l asking) error {
+	var flags []uint8
+	list, err := ns.conn.addressesOf(l.index, unix.AF_INET6, func(a *nl.IfAddrmsg) bool {
+		flags = append(flags, a.Flags)
+		return true
 	})
 	if err != nil {
-		return failed(err, "look for addresses on %s", name)
+		return failed(err, "look for addresses on %s", l.name)
 	}
-	d := k.doubted[name]
-	switch {
-	case len(list) > 0:
-		d = Doubted{list[0].Addr(), failedHere}
-	case d.Addr.IsValid():
-		d.Duplicate = true
-	default:
-		return nil
+	var own netip.Addr
+	for i, p := range list {
+		if flags[i]&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 {
+			k.note(l.name, Doubted{Addr: p.Addr(), Duplicate: flags[i]&unix.IFA_F_DADFAILED != 0})
+			return nil
+		}
+		if p.Addr().IsLinkLocalUnicast() {
+			own = p.Addr()
+		}
 	}
+	addrs, err := ns.conn.advertised(l.index, own)
+	if err != nil || len(addrs) == 0 {
+		return failed(err, "look for prefixes of routers on %s", l.name)
+	}
+	return k.askFor(ctx, l.name, addrs)
+}
+
+// askFor asks the LAN who has addresses that the kernel did not give a link.
+func (k *Kernel) askFor(ctx context.Context, name string, addrs []netip.Addr) error {
+	socket, mac, err := k.wire(name, "", addrs)
+	if err != nil {
+		return err
+	}
+	err = probe.Run(ctx, socket, mac, addrs, probe.Fast())
+	closed := socket.Close()
+	if found, is := errors.AsType[*probe.ConflictError](err); is {
+		first := found.Conflicts[0]
+		k.note(name, Doubted{Addr: first.Addr, Duplicate: true, MAC: plan.MAC(first.MAC)})
+		err = nil
+	}
+	return failed(errors.Join(err, closed), "ask on %s who has addresses", name)
+}
+
+func (k *Kernel) note(name string, d Doubted) {
 	if k.doubted == nil {
 		k.doubted = map[string]Doubted{}
 	}
 	k.doubted[name] = d
-	return nil
+}
+
+// advertised are the addresses that the kernel makes of the prefixes of routers on a link, by the second half of its link-local one.
+func (c *conn) advertised(index int, own netip.Addr) ([]netip.Addr, error) {
+	const half = 64
+	if !own.IsValid() {
+		return nil, nil
+	}
+	msgs, err := c.dump(unix.RTM_GETROUTE, &nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET6}}, number(unix.RTA_OIF, index))
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return nil, err
+	}
+	var all []netip.Addr
+	for _, msg := range msgs {
+		r, made, err := parseRoute(msg)
+		if err != nil {
+			return nil, err
+		}
+		if made || r.Via.IsValid() || r.Dst.Bits() != half || r.Table != unix.RT_TABLE_MAIN || r.Dst.Addr().IsLinkLocalUnicast() {
+			continue
+		}
+		addr, tail := r.Dst.Addr().As16(), own.As16()
+		copy(addr[half/8:], tail[half/8:])
+		all = append(all, netip.AddrFrom16(addr))
+	}
+	return all, nil
 }

@@ -181,7 +181,27 @@ func TestSLAACDuplicate(t *testing.T) {
 				t.Errorf("it learned %v, warnings %v", got, r.Warnings)
 			}
 			if doubted, is := errors.AsType[*netsetup.DoubtedError](r.Warnings); is == (c.usable == 1) ||
-				is && (!doubted.Duplicate || doubted.Addr != netip.MustParsePrefix(taken).Addr()) {
+				is && (!doubted.Duplicate || doubted.Addr != netip.MustParsePrefix(taken).Addr() || doubted.MAC.String() != "02:70:00:00:00:02") {
+				t.Errorf("the warnings are %v", r.Warnings)
+			}
+			b.detach(t)
+			w.empty(t)
+		})
+	}
+}
+
+// TestSLAACLinkLocal: without a link-local address that can be used nobody asks a router, and so it is not said that none has spoken.
+func TestSLAACLinkLocal(t *testing.T) {
+	for name, duplicate := range map[string]bool{"bare,mac=02:42:00:00:00:09": true, "impatient": false} {
+		t.Run(name, func(t *testing.T) {
+			w := newRoutedWorld(t)
+			w.Neighbour.Do(t, func() { nettest.AddAddress(t, nettest.PeerName, netip.MustParsePrefix("fe80::42:ff:fe00:9/64")) })
+			b := w.plainBox(t, "b")
+			b.Do(t, func() { nettest.WriteSysctl(t, "ipv6/conf/default/accept_dad", "1") })
+			b.Remember(t)
+			r := b.attach(t, "network="+name)
+			doubted, is := errors.AsType[*netsetup.DoubtedError](r.Warnings)
+			if !is || doubted.Duplicate != duplicate || !doubted.Addr.IsLinkLocalUnicast() {
 				t.Errorf("the warnings are %v", r.Warnings)
 			}
 			b.detach(t)
