@@ -108,7 +108,7 @@ func TestReserved(t *testing.T) {
 		leaving(writer)
 		var done sync.WaitGroup
 		done.Go(func() {
-			time.Sleep(300 * time.Millisecond)
+			time.Sleep(50 * time.Millisecond)
 			leaving(w.setup.Self)
 			if err := w.release(t.Context(), "one"); err != nil {
 				t.Error(err)
