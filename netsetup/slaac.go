@@ -33,14 +33,18 @@ type DoubtedError struct {
 }
 
 func (e *DoubtedError) Error() string {
-	switch {
-	case !e.Duplicate:
+	if !e.Duplicate {
 		return fmt.Sprintf("%s: the kernel still asks the LAN whether somebody has %s: there is no IPv6 before it knows", e.IfName, e.Addr)
-	case e.MAC == nil:
-		return fmt.Sprintf("%s: somebody else on the LAN has %s, which follows from its MAC address, so that it asks no router", e.IfName, e.Addr)
+	}
+	who := "somebody else"
+	if e.MAC != nil {
+		who = e.MAC.String()
+	}
+	if e.Addr.IsLinkLocalUnicast() {
+		return fmt.Sprintf("%s: %s on the LAN has %s, which follows from its MAC address, so that it asks no router", e.IfName, who, e.Addr)
 	}
 	return fmt.Sprintf("%s: %s on the LAN has %s, which follows from a router's prefix and its MAC address: it has no such IPv6 address",
-		e.IfName, e.MAC, e.Addr)
+		e.IfName, who, e.Addr)
 }
 
 // Hint says what would help.

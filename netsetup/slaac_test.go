@@ -26,8 +26,8 @@ func TestWithLearned(t *testing.T) {
 		"no router":         {nil, kernel.Doubted{}, "eth0: no router has given an IPv6 address yet"},
 		"somebody's": {nil, kernel.Doubted{Addr: p.Addr(), Duplicate: true, MAC: plan.MAC{2, 0, 0, 0, 0, 9}}, "eth0: 02:00:00:00:00:09 on the LAN " +
 			"has 2001:db8::9, which follows from a router's prefix and its MAC address: it has no such IPv6 address"},
-		"somebody's whom the kernel heard": {nil, kernel.Doubted{Addr: p.Addr(), Duplicate: true}, "eth0: somebody else on the LAN has " +
-			"2001:db8::9, which follows from its MAC address, so that it asks no router"},
+		"somebody's whom the kernel heard": {nil, kernel.Doubted{Addr: netip.MustParseAddr("fe80::9"), Duplicate: true}, "eth0: somebody else on " +
+			"the LAN has fe80::9, which follows from its MAC address, so that it asks no router"},
 		"still asked for": {nil, kernel.Doubted{Addr: p.Addr()}, "eth0: the kernel still asks the LAN whether somebody has 2001:db8::9: there is " +
 			"no IPv6 before it knows"},
 	} {

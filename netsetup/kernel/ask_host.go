@@ -83,16 +83,12 @@ func (h *Host) question(index int, addrs []netip.Addr) (*hostQuestion, error) {
 
 // ask asks and closes the socket.
 func (q *hostQuestion) ask(ctx context.Context) {
-	err := probe.Run(ctx, q.socket, q.mac, q.addrs, probe.Fast())
-	closed := q.socket.Close()
-	found, answered := errors.AsType[*probe.ConflictError](err)
-	switch {
-	case answered:
-		for _, c := range found.Conflicts {
-			q.have[c.Addr] = plan.MAC(c.MAC)
-		}
-		q.err = closed
-	case err != nil || closed != nil:
-		q.err = fmt.Errorf("ask on %s who has addresses: %w", q.name, errors.Join(err, closed))
+	owners, err := probe.Owners(ctx, q.socket, q.mac, q.addrs)
+	if err = errors.Join(err, q.socket.Close()); err != nil {
+		q.err = fmt.Errorf("ask on %s who has addresses: %w", q.name, err)
+		return
+	}
+	for addr, mac := range owners {
+		q.have[addr] = plan.MAC(mac)
 	}
 }

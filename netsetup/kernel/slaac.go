@@ -100,7 +100,8 @@ type asking struct {
 
 // doubt finds out why a link has no address of a router's. Its link-local address, without which nobody asks a router, the kernel
 // keeps and marks when somebody has it, too. One that it has made of a router's prefix it takes away at once
-// (net/ipv6/addrconf.c, addrconf_dad_stop), and leaves the route of the prefix: so the LAN is asked who has that address.
+// (net/ipv6/addrconf.c, addrconf_dad_stop), makes again at the router's next word, and leaves the route of the prefix: so the LAN is
+// asked who has that address.
 func (k *Kernel) doubt(ctx context.Context, ns *Namespace, l asking) error {
 	var flags []uint8
 	list, err := ns.conn.addressesOf(l.index, unix.AF_INET6, func(a *nl.IfAddrmsg) bool {
@@ -111,36 +112,44 @@ func (k *Kernel) doubt(ctx context.Context, ns *Namespace, l asking) error {
 		return failed(err, "look for addresses on %s", l.name)
 	}
 	var own netip.Addr
+	var doubted []netip.Addr
 	for i, p := range list {
-		if flags[i]&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 {
-			k.note(l.name, Doubted{Addr: p.Addr(), Duplicate: flags[i]&unix.IFA_F_DADFAILED != 0})
+		switch {
+		case flags[i]&unix.IFA_F_DADFAILED != 0:
+			k.note(l.name, Doubted{Addr: p.Addr(), Duplicate: true})
 			return nil
+		case flags[i]&unix.IFA_F_TENTATIVE != 0:
+			k.note(l.name, Doubted{Addr: p.Addr()})
+			doubted = append(doubted, p.Addr())
 		}
 		if p.Addr().IsLinkLocalUnicast() {
 			own = p.Addr()
 		}
 	}
-	addrs, err := ns.conn.advertised(l.index, own)
-	if err != nil || len(addrs) == 0 {
+	made, err := ns.conn.advertised(l.index, own)
+	if err != nil {
 		return failed(err, "look for prefixes of routers on %s", l.name)
 	}
-	return k.askFor(ctx, l.name, addrs)
+	if doubted = append(doubted, made...); len(doubted) == 0 {
+		return nil
+	}
+	return k.askFor(ctx, l.name, doubted)
 }
 
-// askFor asks the LAN who has addresses that the kernel did not give a link.
+// askFor asks the LAN who has addresses that a link cannot use.
 func (k *Kernel) askFor(ctx context.Context, name string, addrs []netip.Addr) error {
 	socket, mac, err := k.wire(name, "", addrs)
 	if err != nil {
 		return err
 	}
-	err = probe.Run(ctx, socket, mac, addrs, probe.Fast())
-	closed := socket.Close()
-	if found, is := errors.AsType[*probe.ConflictError](err); is {
-		first := found.Conflicts[0]
-		k.note(name, Doubted{Addr: first.Addr, Duplicate: true, MAC: plan.MAC(first.MAC)})
-		err = nil
+	owners, err := probe.Owners(ctx, socket, mac, addrs)
+	for _, a := range addrs {
+		if mac, taken := owners[a]; taken {
+			k.note(name, Doubted{Addr: a, Duplicate: true, MAC: plan.MAC(mac)})
+			break
+		}
 	}
-	return failed(errors.Join(err, closed), "ask on %s who has addresses", name)
+	return failed(errors.Join(err, socket.Close()), "ask on %s who has addresses", name)
 }
 
 func (k *Kernel) note(name string, d Doubted) {

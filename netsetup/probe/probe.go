@@ -83,17 +83,39 @@ func (c Conflict) String() string {
 // address has been found before, or ctx ends, whose cause it gives then. Addresses are not mapped and have no zone.
 func Run(ctx context.Context, w Wire, mac net.HardwareAddr, addrs []netip.Addr, timing Timing) error {
 	p := probe{wire: w, mac: mac, found: map[netip.Addr]Conflict{}, addrs: addrs}
+	if err := p.run(ctx, timing); err != nil {
+		return err
+	}
+	return p.result()
+}
+
+// Owners asks as [Run] does, with the fast timing, and gives the MAC address of who has each address, of several the first one's.
+// Whoever asks for one at the same time has it not, and may be another link of this host that is asked on as well.
+func Owners(ctx context.Context, w Wire, mac net.HardwareAddr, addrs []netip.Addr) (map[netip.Addr]net.HardwareAddr, error) {
+	p := probe{wire: w, mac: mac, found: map[netip.Addr]Conflict{}, addrs: addrs, ownersOnly: true}
+	if err := p.run(ctx, Fast()); err != nil {
+		return nil, err
+	}
+	owners := map[netip.Addr]net.HardwareAddr{}
+	for a, c := range p.found {
+		owners[a] = c.MAC
+	}
+	return owners, nil
+}
+
+// run asks and listens.
+func (p *probe) run(ctx context.Context, timing Timing) error {
 	// What lies between two questions does not get less where this process has to wait for a processor.
 	last, at := time.Now(), time.Duration(0)
 	for _, next := range timing.Questions {
 		if err := p.listen(ctx, last.Add(next-at)); err != nil {
 			return err
 		}
-		for _, a := range addrs {
+		for _, a := range p.addrs {
 			if _, known := p.found[a]; known {
 				continue
 			}
-			if err := w.Send(question(mac, a)); err != nil {
+			if err := p.wire.Send(question(p.mac, a)); err != nil {
 				return fmt.Errorf("ask the LAN for %s: %w", a, err)
 			}
 		}
@@ -102,10 +124,7 @@ func Run(ctx context.Context, w Wire, mac net.HardwareAddr, addrs []netip.Addr, 
 	if err := p.listen(ctx, last.Add(timing.End-at)); err != nil {
 		return err
 	}
-	if err := p.drain(); err != nil {
-		return err
-	}
-	return p.result()
+	return p.drain()
 }
 
 // maxLate is how many frames are looked at that are there already: as many as a socket's buffer holds, or more.
@@ -152,6 +171,8 @@ type probe struct {
 	mac   net.HardwareAddr
 	addrs []netip.Addr
 	found map[netip.Addr]Conflict
+	// ownersOnly says that who asks for an address counts for nothing.
+	ownersOnly bool
 }
 
 // patience is how long a wait lasts before it is looked whether the time is over.
@@ -190,7 +211,7 @@ func (p *probe) listen(ctx context.Context, until time.Time) error {
 // hear keeps what a frame says of one of the addresses. That somebody has it weighs more than that somebody asks for it.
 func (p *probe) hear(frame []byte) {
 	s, ok := read(frame)
-	if !ok || !slices.Contains(p.addrs, s.addr) || slices.Equal(s.mac, p.mac) {
+	if !ok || !slices.Contains(p.addrs, s.addr) || slices.Equal(s.mac, p.mac) || s.asks && p.ownersOnly {
 		return
 	}
 	if before, known := p.found[s.addr]; !known || before.Asks {

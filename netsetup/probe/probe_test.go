@@ -104,6 +104,22 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestOwners hears who has an address, and not who asks for it, as another link of the same host does that is asked on too.
+func TestOwners(t *testing.T) {
+	a, b := addr("192.0.2.9"), addr("2001:db8::9")
+	sibling := net.HardwareAddr{2, 0, 0, 0, 0, 3}
+	l := &lan{answers: func(q []byte) [][]byte {
+		if s, ok := read(q); ok && s.addr == a {
+			return [][]byte{question(sibling, a), question(sibling, b), replyARP(other(), a)}
+		}
+		return nil
+	}}
+	got, err := Owners(t.Context(), l, own(), []netip.Addr{a, b})
+	if diff := cmp.Diff(map[netip.Addr]net.HardwareAddr{a: other()}, got, cmp.Comparer(func(x, y netip.Addr) bool { return x == y })); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}
+
 // TestLate looks at what has come since, and waits for nothing.
 func TestLate(t *testing.T) {
 	a := addr("192.0.2.9")

@@ -111,6 +111,30 @@ func TestAsk(t *testing.T) {
 	n.Host.Same(t)
 }
 
+// TestAskBeside asks on two links of one LAN at the same time: neither takes the other's question for somebody who has the address.
+func TestAskBeside(t *testing.T) {
+	nettest.Need(t, nettest.Macvlan)
+	n := nettest.New(t)
+	h := openHost(t, n)
+	parent := link(t, h, nettest.Parent).Index
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.ParentIndex, attrs.Flags = "beside", parent, net.FlagUp
+	n.Host.Do(t, func() {
+		if err := netlink.LinkAdd(&netlink.Macvlan{LinkAttrs: attrs, Mode: netlink.MACVLAN_MODE_BRIDGE}); err != nil {
+			t.Fatal(err)
+		}
+	})
+	n.Host.Remember(t)
+	beside := link(t, h, "beside").Index
+	all := []netip.Addr{addr("10.77.0.200"), addr("fd77::200"), nettest.PeerPrefix4().Addr()}
+	theirs := map[netip.Addr]plan.MAC{all[2]: {2, 0x70, 0, 0, 0, 2}}
+	got, err := h.Ask(t.Context(), map[int][]netip.Addr{parent: all, beside: all})
+	want := map[int]map[netip.Addr]plan.MAC{parent: theirs, beside: theirs}
+	if diff := cmp.Diff(want, got, cmp.Comparer(sameAddr)); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}
+
 // TestAskMany asks on more links than at once, for another address on each, and hears of each from its own neighbour.
 func TestAskMany(t *testing.T) {
 	n := nettest.New(t)
