@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
@@ -53,7 +54,11 @@ func (a *app) doctor(ctx context.Context, root string) error {
 		found = append(found, userFinding(), a.stateFinding())
 		found = append(found, kernelFindings(p)...)
 		found = append(found, rulesFindings(ctx, files, p)...)
-		found = append(found, lanFindings(ctx, files, p)...)
+		if p == nil {
+			found = withoutNetworks(found)
+		} else {
+			found = append(found, lanFindings(ctx, files, p)...)
+		}
 		found = append(found, a.conflictFindings(ctx)...)
 	}
 	found = append(found, hypervisorFindings(files, p)...)
@@ -69,6 +74,15 @@ func (a *app) doctor(ctx context.Context, root string) error {
 		}
 	}
 	return nil
+}
+
+// withoutNetworks are findings without those that would say of networks, which nobody can read, that all is well with them.
+func withoutNetworks(found []engine.Finding) []engine.Finding {
+	found = slices.DeleteFunc(found, func(f engine.Finding) bool { return f.Check == checkForwarding && f.Level == engine.OK })
+	return append(found, engine.Finding{
+		Check: checkParent, Level: engine.Warn, Means: "parents, subnets and forwarding of networks were not looked at without a policy",
+		Do: "mend the policy, and run lanhook doctor again",
+	})
 }
 
 // settings are what runtime.toml says of programs.
@@ -178,6 +192,9 @@ func kindFinding(k kernel.Probed, p *policy.Policy) engine.Finding {
 	case len(needed) > 0:
 		f.Level = engine.Fail
 		f.Means += ": no container gets on " + plural(needed, "the network")
+	case p == nil && (k.Kind == "vlan" || k.Kind == "ipvlan"):
+		f.Level = engine.Warn
+		f.Means += "; without a policy it is not known whether a network needs one"
 	case k.Kind == "vlan" || k.Kind == "ipvlan":
 		f.Means, f.Do = f.Means+", and no network of the policy needs one", ""
 	default:

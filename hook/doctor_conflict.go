@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"sort"
 
@@ -32,10 +33,14 @@ type attached struct {
 // later and does not ask is found by nobody.
 func (a *app) conflictFindings(ctx context.Context) []engine.Finding {
 	unknown := func(err error) []engine.Finding {
-		return []engine.Finding{{
+		f := engine.Finding{
 			Check: checkConflict, Level: engine.Warn, Means: "not every LAN was asked who else has addresses of containers: " + oneLine(err),
 			Do: "run lanhook doctor as root",
-		}}
+		}
+		if os.Geteuid() == 0 {
+			f.Do = "put that right, and run lanhook doctor again"
+		}
+		return []engine.Finding{f}
 	}
 	records, err := a.records(ctx)
 	if err != nil {
@@ -65,8 +70,12 @@ func askOn(ctx context.Context, host *kernel.Host, byName map[string][]netip.Add
 	var unasked []error
 	for uplink, addrs := range byName {
 		link, ok, err := host.Link(uplink)
-		// Without a MAC address of Ethernet nobody can be asked so, and nobody else answers so.
-		if err == nil && ok && link.Up && len(link.MAC) == 6 {
+		switch {
+		case err == nil && !ok:
+			err = fmt.Errorf("link %s is not there", uplink)
+		case err == nil && !link.Up:
+			err = fmt.Errorf("link %s is down", uplink)
+		case err == nil && len(link.MAC) == 6: // on others nobody can be asked so, and nobody else answers so
 			questions[link.Index], names[link.Index] = addrs, uplink
 		}
 		unasked = append(unasked, err)

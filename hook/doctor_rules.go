@@ -259,7 +259,7 @@ func conntrackFinding(files engine.Files) engine.Finding {
 		f.Means = fmt.Sprintf("%d connections of at most %d are tracked: beyond, the kernel drops what begins a new one", n, most)
 		f.Do = fmt.Sprintf("sysctl net.netfilter.nf_conntrack_max=%d, and in /etc/sysctl.d", most*2)
 	default:
-		f.Means = fmt.Sprintf("%d connections of at most %d are tracked", n, most)
+		f.Means = fmt.Sprintf("%d of at most %s are tracked", n, count(most, "connection"))
 	}
 	return f
 }

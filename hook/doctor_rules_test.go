@@ -239,7 +239,7 @@ func TestConntrackFinding(t *testing.T) {
 	}{
 		{"not loaded", nil, engine.Finding{Level: engine.OK, Means: "no connection is tracked yet"}},
 		{"room", map[string]string{dir + "count": "90\n", dir + "max": "100\n"}, engine.Finding{
-			Level: engine.OK, Means: "90 connections of at most 100 are tracked",
+			Level: engine.OK, Means: "90 of at most 100 connections are tracked",
 		}},
 		{"nearly full", map[string]string{dir + "count": "91\n", dir + "max": "100\n"}, engine.Finding{
 			Level: engine.Warn, Means: "91 connections of at most 100 are tracked: beyond, the kernel drops what begins a new one",
@@ -272,6 +272,11 @@ func TestKindFinding(t *testing.T) {
 		{"ipvlan", "ipvlan", none, policyOf(), engine.Finding{
 			Check: "kernel", Level: engine.OK,
 			Means: "ipvlan links cannot be made: operation not supported, and no network of the policy needs one",
+		}},
+		{"ipvlan", "ipvlan", none, nil, engine.Finding{
+			Check: "kernel", Level: engine.Warn,
+			Means: "ipvlan links cannot be made: operation not supported; without a policy it is not known whether a network needs one",
+			Do:    "modprobe ipvlan, or take a kernel that has it",
 		}},
 		{"veth", "veth", none, policyOf(), engine.Finding{
 			Check: "kernel", Level: engine.Fail,
