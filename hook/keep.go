@@ -99,7 +99,9 @@ func (a *app) check(ctx context.Context, id string) error {
 	switch {
 	case repairable:
 		fmt.Fprintln(a.stderr, "hint: what is the host's can be put right with: lanhook repair")
-	case byHand(checked):
+	case has(checked, func(d netsetup.Drift) bool { return d.Waits }):
+		fmt.Fprintln(a.stderr, "hint: bring the host's links back that have gone or are down; lanhook repair makes anew then what was on them")
+	case has(checked, byHand):
 		fmt.Fprintln(a.stderr, "hint: lanhook repair does not touch these: bring the host's links back by hand, and start containers anew "+
 			"whose interfaces were changed or are gone")
 	}
@@ -109,11 +111,12 @@ func (a *app) check(ctx context.Context, id string) error {
 	return nil
 }
 
-// byHand says whether there is a difference that neither repair nor gc puts right.
-func byHand(c netsetup.Checked) bool {
-	return slices.ContainsFunc(c.Of, func(of []netsetup.Drift) bool {
-		return slices.ContainsFunc(of, func(d netsetup.Drift) bool { return !d.Repair && !d.Collect })
-	})
+// byHand says whether a difference is one that neither repair nor gc puts right.
+func byHand(d netsetup.Drift) bool { return !d.Repair && !d.Collect && !d.Waits }
+
+// has says whether some difference of a record is as is says.
+func has(c netsetup.Checked, is func(netsetup.Drift) bool) bool {
+	return slices.ContainsFunc(c.Of, func(of []netsetup.Drift) bool { return slices.ContainsFunc(of, is) })
 }
 
 func (a *app) gcCmd() *command {
@@ -122,8 +125,8 @@ func (a *app) gcCmd() *command {
 		use:   "gc",
 		short: "Take back what dead containers left",
 		long: `Take back what is proved dead, and only that: records of another boot, of a network namespace that is gone, of
-an attach or detach that was cut off, of what containers shared that have all stopped, bridges and VLAN sub-interfaces with
-lanhook's mark that no record names, and files made for containers that are gone.`,
+an attach or detach that was cut off, of what containers shared that have all stopped, bridges, VLAN sub-interfaces and the
+host's links beside containers with lanhook's mark that no record names, and files made for containers that are gone.`,
 		run: func(ctx context.Context, _ []string) error {
 			return a.gc(ctx, o)
 		},

@@ -21,7 +21,7 @@ func TestTotal(t *testing.T) {
 	}
 }
 
-// TestByHand: check sends nobody to the host's links for what gc or repair does.
+// TestByHand: check sends nobody to containers for what gc or repair does, now or when a parent is there again.
 func TestByHand(t *testing.T) {
 	for name, test := range map[string]struct {
 		of   []netsetup.Drift
@@ -30,10 +30,11 @@ func TestByHand(t *testing.T) {
 		"nothing":    {},
 		"repairable": {of: []netsetup.Drift{{What: "VLAN eth0.50 is down", Repair: true}}},
 		"dead":       {of: []netsetup.Drift{{What: "the container's namespace is gone", Collect: true}}},
+		"its parent": {of: []netsetup.Drift{{What: "the link is gone with its parent eth0", Waits: true}}},
 		"by hand":    {of: []netsetup.Drift{{What: "uplink eth1 is down"}}, want: true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := byHand(netsetup.Checked{Of: [][]netsetup.Drift{test.of}}); got != test.want {
+			if got := has(netsetup.Checked{Of: [][]netsetup.Drift{test.of}}, byHand); got != test.want {
 				t.Errorf("got %t, want %t", got, test.want)
 			}
 		})

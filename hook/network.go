@@ -28,7 +28,7 @@ func (a *app) networkCmd() *command {
 	}
 	inspect := &command{
 		use:   "inspect NAME",
-		short: "Show one network: its subnets, how many addresses are in use and by whom",
+		short: "Show one network: its subnets, how many addresses are in use and by whom, the host's own",
 		args:  []string{"NAME"},
 		run: func(ctx context.Context, args []string) error {
 			return a.networkInspect(ctx, args[0])

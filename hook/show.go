@@ -77,8 +77,9 @@ func (a *app) inspectCmd() *command {
 	return &command{
 		use:   "inspect ID",
 		short: "Show what a container has, and the journal by which it is taken back",
-		long:  "Show the records of one container, by id, by the beginning of its id, or by name.",
-		args:  []string{"ID"},
+		long: `Show the records of one container: what it has, what its attach warned of, the steps that were taken and those that
+take them back. ID is an id, the beginning of one, a process, the path of a network namespace, or a name.`,
+		args: []string{"ID"},
 		run: func(ctx context.Context, args []string) error {
 			records, err := a.recordsOf(ctx, args[0])
 			if err != nil {

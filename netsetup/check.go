@@ -21,6 +21,8 @@ type Drift struct {
 	Repair bool
 	// Collect says that it is [Setup.Collect]'s, now or as soon as it is proved dead.
 	Collect bool
+	// Waits says that [Setup.Repair] puts it right once a link of the host's that has gone is there again.
+	Waits bool
 }
 
 // Checked is what [Setup.Check] found.
@@ -186,10 +188,27 @@ func (s *Setup) repairable(rec store.Record, i plan.Interface, drift []Drift) ([
 			continue
 		}
 		_, lost, err := s.lost(c)
+		if err != nil {
+			return nil, err
+		}
 		drift[0].Repair = lost
-		return drift, err
+		if gone, err := s.parentGone(c); err != nil || lost || !gone {
+			return drift, err
+		}
+		drift[0].Waits, drift[0].What = true, fmt.Sprintf("%s with its parent %s", linkGone, c.Parent)
+		return drift, nil
 	}
 	return drift, nil
+}
+
+// parentGone says whether the host has the link no more that a child hangs on.
+func (s *Setup) parentGone(c plan.Child) (bool, error) {
+	look := func() (bool, error) { _, there, err := s.Host.Link(c.Parent); return there, err }
+	if c.ParentIndex != 0 {
+		look = func() (bool, error) { _, there, err := s.Host.LinkAt(c.ParentIndex); return there, err }
+	}
+	there, err := look()
+	return !there && err == nil, err
 }
 
 func checkInterface(ns *kernel.Namespace, rec store.Record, i plan.Interface) ([]Drift, error) {

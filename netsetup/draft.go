@@ -1,6 +1,7 @@
 package netsetup
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -299,7 +300,23 @@ func (d *draft) takeAsked(tx *store.Tx, l lan, a policy.Attachment, addr netip.A
 	if name, kept := l.kept[addr]; kept && !isReserved(a, addr) {
 		return fmt.Errorf("%s: address %s is reserved for %q by a network of the policy on the same LAN", a.IfName, addr, name)
 	}
-	return d.take(tx, store.Lease{Scope: l.scope, Addr: addr, IfName: a.IfName})
+	err := d.take(tx, store.Lease{Scope: l.scope, Addr: addr, IfName: a.IfName})
+	if used, ok := errors.AsType[*store.InUseError](err); ok && used.Holder.Container == d.rec.Container {
+		return &ownError{used}
+	}
+	return err
+}
+
+// ownError says that a container asks for an address that another interface of its own has.
+type ownError struct{ used *store.InUseError }
+
+func (e *ownError) Error() string { return e.used.Error() }
+
+func (e *ownError) Unwrap() error { return e.used }
+
+// Hint says that it is its own.
+func (e *ownError) Hint() string {
+	return "it has that already; ask for another address, or as " + e.used.IfName + ":NETWORK for the interface that is there"
 }
 
 func contains(ranges []ipam.Range, addr netip.Addr) bool {

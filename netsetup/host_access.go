@@ -220,7 +220,7 @@ func (s *Setup) checkHostLink(l plan.EnsureHostLink) ([]Drift, error) {
 	case err != nil:
 		return nil, err
 	case !ok:
-		return []Drift{{What: fmt.Sprintf("the host's link %s is gone", l.Name), Repair: there && parent.Up}}, nil
+		return []Drift{{What: fmt.Sprintf("the host's link %s is gone", l.Name), Repair: there && parent.Up, Waits: !there || !parent.Up}}, nil
 	case link.Group != plan.Group || link.Kind != l.Driver.String():
 		return []Drift{{What: fmt.Sprintf("link %s is not the host's %s on %s", l.Name, l.Driver, l.Parent)}}, nil
 	case !there || link.Parent != parent.Index:

@@ -82,7 +82,7 @@ func TestRemake(t *testing.T) {
 	for range 2 {
 		w.Cut(t)
 		for _, c := range boxes {
-			if said := w.checked(t)[c.id]; !strings.Contains(said, "the link is gone") {
+			if said := w.checked(t)[c.id]; !strings.Contains(said, "the link is gone with its parent "+nettest.Parent) {
 				t.Errorf("check of %s says %q", c.id, said)
 			}
 		}
