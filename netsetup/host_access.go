@@ -86,8 +86,14 @@ func (d *draft) hostAccess(tx *store.Tx, l lan, a policy.Attachment) (addrs []ne
 		return addrs, isNew, err
 	}
 	for _, sub := range a.Network.Subnets {
-		var addr netip.Addr
-		if addr, err = d.hostAddress(tx, l, a, sub); err != nil {
+		var (
+			here lan
+			addr netip.Addr
+		)
+		if here, err = d.hostElsewhere(l, link, sub.Prefix); err == nil {
+			addr, err = d.hostAddress(tx, here, a, sub)
+		}
+		if err != nil {
 			return nil, false, err
 		}
 		if addr.IsValid() {
@@ -134,6 +140,24 @@ func (d *draft) hostIsNew(tx *store.Tx, l lan, a policy.Attachment, addrs []neti
 		}
 	}
 	return true, nil
+}
+
+// hostElsewhere adds to what is known of a LAN the addresses in a subnet that the host has on any link but this: on another card
+// in the same LAN, or wherever else. No container would have to mind them, but the kernel has one route to its own address.
+func (d *draft) hostElsewhere(l lan, link string, subnet netip.Prefix) (lan, error) {
+	links, err := d.Host.LinksOverlapping(subnet)
+	if err != nil {
+		return lan{}, err
+	}
+	l.own = slices.Clone(l.own)
+	for _, other := range links {
+		for _, p := range other.Addresses {
+			if other.Name != link && subnet.Contains(p.Addr()) {
+				l.own = append(l.own, ipam.Range{From: p.Addr(), To: p.Addr()})
+			}
+		}
+	}
+	return l, nil
 }
 
 // hostAddress is the host's own address in a subnet: the policy's, or the one at a place of its own, or the next that is free. It
@@ -266,6 +290,10 @@ func (s *Setup) repairHostLinks(ctx context.Context, records []store.Record, r *
 			)
 			switch st := step.(type) {
 			case plan.EnsureHostLink:
+				// Nor is the host to have an address that an attach still asks the LAN for.
+				if rec.State == store.Pending {
+					continue
+				}
 				if drift, err = s.checkHostLink(st); err == nil && len(drift) > 0 && drift[0].Repair {
 					err = s.Host.RenewHostLink(st)
 				}

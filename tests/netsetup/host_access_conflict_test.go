@@ -63,6 +63,34 @@ func TestHostAccessConflict(t *testing.T) {
 	})
 }
 
+// TestHostAccessOnAnotherCard: an address that the host has on another card of the LAN is not picked for its link, and refused where the
+// policy names it.
+func TestHostAccessOnAnotherCard(t *testing.T) {
+	near := func(name, access string) string {
+		text := strings.Replace(reach(name, ""), "10.77.0.1\"", "10.77.0.254\"\n  range = \"10.77.0.6-10.77.0.7\"", 1)
+		text = strings.Replace(text, "host-access = true", "host-access = "+access, 1)
+		return text[:strings.LastIndex(text, "  [[network")]
+	}
+	for _, name := range []string{"a", "b", "c", "d"} {
+		t.Run("another one is picked for "+name, func(t *testing.T) {
+			w := newWorld(t, near(name, "true"))
+			w.secondLink(t)
+			c := w.box(t, "c")
+			c.attach(t, "network="+name+",ip=10.77.0.9")
+			if got := ownAddress(t, w.hostLinks(t)[0], netip.Addr.Is4); got != addr("10.77.0.7") {
+				t.Errorf("the host has %s", got)
+			}
+			w.done(t, c)
+		})
+	}
+	t.Run("refused", func(t *testing.T) {
+		w := newWorld(t, near("a", `"10.77.0.6"`))
+		w.secondLink(t)
+		w.box(t, "c").refused(t, "host-access: the host has address 10.77.0.6 already", "network=a,ip=10.77.0.9")
+		w.empty(t)
+	})
+}
+
 // TestHostAccessConflictAtOnce has several containers come first at once: whoever chose the host's address finds it taken, and the
 // others have it from there.
 func TestHostAccessConflictAtOnce(t *testing.T) {
