@@ -89,7 +89,7 @@ func (s *Setup) chooseAgain(ctx context.Context, d *draft, taken *kernel.TakenEr
 		return err
 	}
 	if host {
-		return &anewError{taken} // its link has the address
+		return &anewError{taken} // others may have chosen it, since the record says so
 	}
 	before := d.rec
 	err = s.Store.Update(ctx, func(tx *store.Tx) error {

@@ -23,11 +23,24 @@ func (m *model) applyHostLink(step plan.Step) (done bool, err error) {
 		}
 		delete(m.host, s.Name)
 		return true, nil
+	case plan.AddHostAddresses:
+		l := m.host[s.Link]
+		if l == nil || l.group != plan.Group {
+			return true, errNoDev
+		}
+		for _, a := range s.Addresses {
+			if !slices.Contains(l.addresses, a.String()) {
+				l.addresses = append(l.addresses, a.String())
+			}
+		}
+		return true, nil
 	case plan.AddHostRoute:
 		l := m.host[s.Link]
 		switch {
 		case l == nil || l.group != plan.Group:
 			return true, errNoDev
+		case !slices.Contains(l.addresses, s.From.String()):
+			return true, fmt.Errorf("route from %s, which the host does not have on %s", s.From, s.Link)
 		case slices.Contains(l.routes, s.To.String()):
 			return true, errExist
 		}
@@ -60,6 +73,9 @@ func (m *model) ensureHostLink(s plan.EnsureHostLink) error {
 	}
 	l := &modelLink{kind: s.Driver.String(), parent: s.Parent, mac: macOr(s.MAC, parent), group: plan.Group, up: true}
 	for _, a := range s.Addresses {
+		if s.Bare {
+			break
+		}
 		l.addresses = append(l.addresses, a.String())
 	}
 	m.host[s.Name] = l

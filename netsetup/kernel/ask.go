@@ -160,10 +160,7 @@ func (k *Kernel) warn(err error) {
 func (k *Kernel) announceLinks(s plan.AnnounceLinks) error {
 	defer k.Close()
 	for _, l := range k.asked {
-		l.err = nil
-		if !l.Host { // the kernel has answered for the host's own all the time
-			l.err = probe.Late(l.socket, l.mac, l.Addresses)
-		}
+		l.err = probe.Late(l.socket, l.mac, l.Addresses)
 	}
 	late, err := k.found()
 	if err != nil {

@@ -21,7 +21,8 @@ import (
 const hostLinkAlias = "lanhook host-access"
 
 // ensureHostLink makes the link down, gives it its settings and addresses, and brings it up then. Whoever finds it made by another
-// attach that has not come further does the rest as well: every part may be done twice. One that is up is whole. It may be on a link
+// attach that has not come further does the rest as well: every part may be done twice. One that is up is whole, but for addresses
+// that the LAN is being asked for, which come with addHostAddresses. It may be on a link
 // that has lost its name to another since: there it reaches none of the containers that come now.
 func (h *Host) ensureHostLink(s plan.EnsureHostLink) error {
 	l, ok, err := h.conn.link(by{name: s.Name})
@@ -65,7 +66,7 @@ func (h *Host) ensureHostLink(s plan.EnsureHostLink) error {
 
 // RenewHostLink makes a link of the host anew that is gone, or gives one its settings and addresses again and brings it up.
 func (h *Host) RenewHostLink(s plan.EnsureHostLink) error {
-	s.ParentIndex = 0 // by its name: it may have been made anew, too
+	s.ParentIndex, s.Bare = 0, false // by the parent's name: it may have been made anew, too
 	if err := h.ensureHostLink(s); err != nil {
 		return err
 	}
@@ -120,21 +121,42 @@ func (h *Host) finishHostLink(l State, s plan.EnsureHostLink) error {
 	if err := h.setIPv6(s.Name, settings...); err != nil {
 		return err
 	}
-	for _, a := range s.Addresses {
-		err := h.conn.change(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, aloneParts(l.Index, a)...)
-		if errors.Is(err, unix.EADDRINUSE) {
-			return &Error{
-				Op: "add address " + a.String() + " to " + s.Name, Cause: "another ipvlan child of its parent has it", Err: err,
-				hint: "give the host another address by host-access in the policy",
-			}
-		}
-		if err != nil && !errors.Is(err, unix.EEXIST) {
-			return addressFailed(err, netip.PrefixFrom(a, a.BitLen()), "the host's link "+s.Name)
+	if !s.Bare {
+		if err := h.addAlone(l, s.Addresses); err != nil {
+			return err
 		}
 	}
 	arp := nest(unix.IFLA_AF_SPEC, nest(unix.AF_INET, nest(inetConf, number(inetARPIgnore, 1), number(inetARPAnnounce, 2))))
 	alias := nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(hostLinkAlias))
 	return failed(h.conn.change(unix.RTM_SETLINK, 0, upMessage(l.Index), alias, arp), "bring the host's link %s up", s.Name)
+}
+
+// addHostAddresses adds addresses to a link that is up.
+func (h *Host) addHostAddresses(s plan.AddHostAddresses) error {
+	l, ok, err := h.conn.link(by{name: s.Link})
+	if err == nil && (!ok || !isHostLink(l)) {
+		err = failed(unix.ENODEV, "add addresses to the host's link %s", s.Link)
+	}
+	if err != nil {
+		return err
+	}
+	return h.addAlone(l, s.Addresses)
+}
+
+func (h *Host) addAlone(l State, addrs []netip.Addr) error {
+	for _, a := range addrs {
+		err := h.conn.change(unix.RTM_NEWADDR, unix.NLM_F_CREATE|unix.NLM_F_EXCL, aloneParts(l.Index, a)...)
+		if errors.Is(err, unix.EADDRINUSE) {
+			return &Error{
+				Op: "add address " + a.String() + " to " + l.Name, Cause: "another ipvlan child of its parent has it", Err: err,
+				hint: "give the host another address by host-access in the policy",
+			}
+		}
+		if err != nil && !errors.Is(err, unix.EEXIST) {
+			return addressFailed(err, netip.PrefixFrom(a, a.BitLen()), "the host's link "+l.Name)
+		}
+	}
+	return nil
 }
 
 // aloneParts is a message that adds an address without its subnet, and so that the host takes it for no other traffic of its own:
@@ -177,7 +199,13 @@ func (h *Host) addHostRoute(s plan.AddHostRoute) error {
 	add := func() error {
 		return h.conn.change(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_EXCL, parts...)
 	}
-	if err = add(); errors.Is(err, unix.EEXIST) {
+	if err = add(); errors.Is(err, unix.EINVAL) {
+		// The link is without the host's address: somebody has taken it away.
+		if err = h.addAlone(l, []netip.Addr{s.From}); err == nil {
+			err = add()
+		}
+	}
+	if errors.Is(err, unix.EEXIST) {
 		if err = h.delHostRoute(plan.DelHostRoute{Link: s.Link, To: s.To}); err == nil {
 			err = add()
 		}

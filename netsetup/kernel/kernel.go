@@ -115,6 +115,8 @@ func (k *Kernel) link(ctx context.Context, step plan.Step) error {
 		return k.host.ensureUplink(s)
 	case plan.EnsureHostLink:
 		return k.host.ensureHostLink(s)
+	case plan.AddHostAddresses:
+		return k.host.addHostAddresses(s)
 	case plan.AddHostRoute:
 		return k.host.addHostRoute(s)
 	case plan.AwaitAddresses:

@@ -70,7 +70,7 @@ func Build(in Input) (Plan, error) {
 		}
 	}
 	p.Steps = slices.Concat(subs(in, all), hostLinks(in, all), bridges(all), uplinks(in.Facts, all), reserve(in, all), links, entries(in, all, o),
-		forwarding(in.Facts, all), settings, probes(in, all), addresses, routes, elsewhere, bySource(in, all), announcements(all),
+		forwarding(in.Facts, all), settings, probes(in, all), hostAddresses(in, all), addresses, routes, elsewhere, bySource(in, all), announcements(all),
 		hostRoutes(in, all), awaits(all))
 	return p, nil
 }

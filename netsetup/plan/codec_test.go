@@ -269,6 +269,7 @@ func TestJournalIsWhole(t *testing.T) {
 		plan.ReleaseHostLink{},
 		plan.DelHostRoute{},
 		plan.AwaitAddresses{},
+		plan.AddHostAddresses{},
 	} {
 		t.Run(reflect.TypeOf(zero).Name(), func(t *testing.T) {
 			v, n := reflect.New(reflect.TypeOf(zero)).Elem(), 0

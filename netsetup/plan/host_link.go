@@ -36,6 +36,14 @@ type (
 		Addresses []netip.Addr
 		// Scope is the layer 2 on which the addresses are the host's, see [policy.Network.Scope].
 		Scope string
+		// Bare leaves the addresses to AddHostAddresses: the LAN is asked for them first, by this link.
+		Bare bool
+	}
+
+	// AddHostAddresses adds addresses to Link, where it does not have them yet.
+	AddHostAddresses struct {
+		Link      string
+		Addresses []netip.Addr
 	}
 
 	// AddHostRoute leads what the host sends to a container's address to Link, from the host's address there.
@@ -67,10 +75,14 @@ func (s EnsureHostLink) String() string {
 	l.addIf(s.MAC != nil, "mac %s", s.MAC)
 	l.addIf(s.MTU != 0, "mtu %d", s.MTU)
 	for _, a := range s.Addresses {
-		l.addf("address %s", a)
+		l.addIf(!s.Bare, "address %s", a)
 	}
 	l.addf("up")
 	return l.String()
+}
+
+func (s AddHostAddresses) String() string {
+	return fmt.Sprintf("host: add address %s to %s", addressText(s.Addresses), s.Link)
 }
 
 func (s AddHostRoute) String() string {
@@ -96,6 +108,13 @@ func (s EnsureHostLink) fields(c *Codec) Step {
 	c.Int(&s.MTU)
 	List(c, &s.Addresses, (*Codec).Addr)
 	c.Text(&s.Scope)
+	c.Flag(&s.Bare)
+	return s
+}
+
+func (s AddHostAddresses) fields(c *Codec) Step {
+	c.Text(&s.Link)
+	List(c, &s.Addresses, (*Codec).Addr)
 	return s
 }
 
@@ -158,12 +177,43 @@ func (l link) hasHostLink() bool { return l.Network.HostAccess && len(l.choice.H
 func hostLinks(in Input, links []link) Steps {
 	var steps Steps
 	seen := map[string]bool{}
+	asked := hostAskers(in, links)
 	for _, l := range links {
 		if !l.hasHostLink() {
 			continue
 		}
-		if s := hostLinkOf(in, l); !seen[s.Name] {
+		s := hostLinkOf(in, l)
+		if s.Bare = asked[s.Name] != ""; !seen[s.Name] {
 			seen[s.Name], steps = true, append(steps, s)
+		}
+	}
+	return steps
+}
+
+// hostAskers are the interfaces whose networks' host addresses the LAN is asked for, one for each link of the host, by its name.
+func hostAskers(in Input, links []link) map[string]string {
+	asked := map[string]string{}
+	for _, l := range links {
+		if !l.asks() || !l.hasHostLink() || !l.choice.HostIsNew {
+			continue
+		}
+		if name := hostLinkOf(in, l).Name; asked[name] == "" {
+			asked[name] = l.IfName
+		}
+	}
+	return asked
+}
+
+// hostAddresses add to the host's links the addresses that nobody on the LAN has.
+func hostAddresses(in Input, links []link) Steps {
+	var steps Steps
+	asked := hostAskers(in, links)
+	for _, l := range links {
+		if !l.hasHostLink() {
+			continue
+		}
+		if name := hostLinkOf(in, l).Name; asked[name] == l.IfName {
+			steps = append(steps, AddHostAddresses{Link: name, Addresses: l.choice.Host})
 		}
 	}
 	return steps

@@ -55,6 +55,7 @@ func kinds() []Step {
 		ReleaseHostLink{},
 		DelHostRoute{},
 		AwaitAddresses{},
+		AddHostAddresses{},
 	}
 }
 

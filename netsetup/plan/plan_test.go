@@ -57,6 +57,7 @@ func FuzzSteps(f *testing.F) {
 				Name: "h", Parent: "a.5", Driver: policy.IPVLAN, Mode: policy.ModeL3S, Flag: policy.FlagVEPA, Scope: "lan:a",
 				Addresses: []netip.Addr{netip.MustParseAddr("fd00::2")},
 			},
+			plan.AddHostAddresses{Link: "h", Addresses: []netip.Addr{netip.MustParseAddr("fd00::2")}},
 			plan.AddHostRoute{Link: "h", To: netip.MustParseAddr("fd00::1"), From: netip.MustParseAddr("fd00::2")},
 			plan.ReleaseHostLink{Name: "h"},
 			plan.DelHostRoute{Link: "h", To: netip.MustParseAddr("fd00::1")},

@@ -138,16 +138,15 @@ func probes(in Input, links []link) Steps {
 			s.Links = append(s.Links, l.probe())
 		}
 	}
-	seen := map[string]bool{}
+	asked := hostAskers(in, links)
 	for _, l := range links {
-		if !l.asks() || !l.hasHostLink() || !l.choice.HostIsNew {
+		if !l.hasHostLink() {
 			continue
 		}
 		p, name := l.probe(), hostLinkOf(in, l).Name
-		if seen[name] {
+		if asked[name] != l.IfName {
 			continue
 		}
-		seen[name] = true
 		if p.Host, p.Addresses = true, l.choice.Host; p.By == "" {
 			p.By = name
 		}

@@ -143,7 +143,7 @@ func Linked(steps Steps) int {
 		switch step.(type) {
 		case EnsureBridge, AddVeth, AddRules, ReservePorts, EnsureVLAN, EnsureUplink, EnsureHostLink:
 			n = i + 1
-		case AddMacvlan, AddIPVLAN, SetSysctls, AddAddress, SetLink, AddRoute, SetRate, AddGuard, EnsureForwarding, AddVLAN, MoveLink, AddRouteRule, AddHostRoute,
+		case AddMacvlan, AddIPVLAN, SetSysctls, AddAddress, SetLink, AddRoute, SetRate, AddGuard, EnsureForwarding, AddVLAN, MoveLink, AddRouteRule, AddHostRoute, AddHostAddresses,
 			ProbeLinks, AnnounceLinks, AwaitAddresses, DelLink, DelRoute, ReleaseBridge, DelRules, ReleaseRules, ReleasePorts, DelGuard,
 			ReleaseVLAN, ReturnLink, ReleaseUplink, DelRouteRule, ReleaseHostLink, DelHostRoute:
 		}

@@ -30,6 +30,40 @@ func hostLink(t *testing.T) (*nettest.Net, *kernel.Host, *kernel.Kernel, plan.En
 	}
 }
 
+// TestHostLinkBare has the link without its addresses until the LAN was asked for them. A route brings the address along that it needs.
+func TestHostLinkBare(t *testing.T) {
+	n, h, k, s := hostLink(t)
+	s.Bare = true
+	has := func(want ...string) {
+		t.Helper()
+		var got []string
+		for _, p := range global(link(t, h, s.Name).Addresses) {
+			got = append(got, p.String())
+		}
+		if l := link(t, h, s.Name); !l.Up || !slices.Equal(got, want) {
+			t.Errorf("the link, up %t, has %v, want %v", l.Up, got, want)
+		}
+	}
+	run(t, k, s)
+	has()
+	run(t, k, plan.AddHostAddresses{Link: s.Name, Addresses: s.Addresses[:1]})
+	has("10.77.0.200/32")
+	run(t, k, plan.AddHostRoute{Link: s.Name, To: addr("fd77::9"), From: addr("fd77::c8")})
+	has("10.77.0.200/32", "fd77::c8/128")
+	run(t, k, plan.ReleaseHostLink{Name: s.Name})
+	has("10.77.0.200/32", "fd77::c8/128") // it leads to somebody
+	run(t, k, plan.ReleaseHostLink{Name: s.Name, Proved: true})
+	if err := k.Apply(t.Context(), plan.AddHostAddresses{Link: s.Name, Addresses: s.Addresses}); err == nil {
+		t.Error("the link is gone, and has got addresses")
+	}
+	if err := h.RenewHostLink(s); err != nil {
+		t.Error(err)
+	}
+	has("10.77.0.200/32", "fd77::c8/128")
+	run(t, k, plan.ReleaseHostLink{Name: s.Name})
+	n.Host.Same(t)
+}
+
 // The link has its addresses alone and routes to containers alone, and every step may be done twice.
 func TestHostLink(t *testing.T) {
 	n, h, k, s := hostLink(t)

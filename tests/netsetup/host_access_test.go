@@ -439,7 +439,7 @@ func TestHostAccessComesAndGoes(t *testing.T) {
 }
 
 // TestHostAccessRepairedMeanwhile repairs while an attach asks the LAN: it may choose another address yet, and then nobody would
-// take the route to the first one back.
+// take the route to the first one back. Nor does the host have its own address until the LAN was asked.
 func TestHostAccessRepairedMeanwhile(t *testing.T) {
 	w := newWorld(t, reach("lan", `conflict = "rfc"`))
 	want := w.box(t, "c").container(t, "network=lan")
@@ -455,8 +455,8 @@ func TestHostAccessRepairedMeanwhile(t *testing.T) {
 	if err != nil || !r.None() {
 		t.Errorf("repair gave %+v (%v)", r, err)
 	}
-	if routes := w.hostLinks(t)[0].Routes; len(routes) > 0 {
-		t.Errorf("the host has the routes %v", routes)
+	if l := w.hostLinks(t)[0]; len(l.Routes) > 0 || len(global(l.Addresses)) > 0 {
+		t.Errorf("the host has the routes %v, and %v before the LAN was asked for it", l.Routes, l.Addresses)
 	}
 	cancel()
 	if err := <-done; err == nil {
