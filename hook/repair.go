@@ -17,8 +17,8 @@ func (a *app) repairCmd() *command {
 		long: `Put right, from the records, what containers share on the host and what somebody else has changed: the rules of the
 firewall, all of them in one transaction, lanhook's bridges, their addresses, uplinks and VLANs, its VLAN sub-interfaces,
 the host's links beside containers, forwarding, and ports that are kept from the host's own connections. Links of
-containers that ended with their parent are made anew once there is a link of its name. Run it after «nft flush ruleset»,
-a restart of nftables.service, or when a parent was made anew. The addresses of running containers are announced to
+containers that ended with their parent are made anew once there is a link of its name, or the one that their network
+selects in another way. Run it after «nft flush ruleset», a restart of nftables.service, or when a parent was made anew. The addresses of running containers are announced to
 their LANs again, for neighbours and switches that have forgotten or mistaken them. Nothing else inside of containers is
 touched, and nobody else's rules are.`,
 		run: func(ctx context.Context, _ []string) error { return a.repair(ctx) },

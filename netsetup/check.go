@@ -146,7 +146,7 @@ func (s *Setup) check(ctx context.Context, rec store.Record) ([]Drift, error) {
 		if found, err = checkInterface(ns, rec, i); err != nil {
 			return nil, err
 		}
-		if found, err = s.repairable(rec, i, found); err != nil {
+		if found, err = s.repairable(ctx, rec, i, found); err != nil {
 			return nil, err
 		}
 		drift = append(drift, found...)
@@ -179,7 +179,7 @@ func (s *Setup) checkJoined(ctx context.Context, rec store.Record) ([]Drift, err
 const linkGone = "the link is gone"
 
 // repairable marks a link that is gone and that [Setup.Repair] can make anew, since its parent is there again.
-func (s *Setup) repairable(rec store.Record, i plan.Interface, drift []Drift) ([]Drift, error) {
+func (s *Setup) repairable(ctx context.Context, rec store.Record, i plan.Interface, drift []Drift) ([]Drift, error) {
 	if len(drift) != 1 || drift[0].What != linkGone {
 		return drift, nil
 	}
@@ -187,12 +187,12 @@ func (s *Setup) repairable(rec store.Record, i plan.Interface, drift []Drift) ([
 		if c.IfName != i.Name {
 			continue
 		}
-		_, lost, err := s.lost(c)
+		back, err := s.isBack(ctx, rec, c)
 		if err != nil {
 			return nil, err
 		}
-		drift[0].Repair = lost
-		if gone, err := s.parentGone(c); err != nil || lost || !gone {
+		drift[0].Repair = back
+		if gone, err := s.parentGone(c); err != nil || back || !gone {
 			return drift, err
 		}
 		drift[0].Waits, drift[0].What = true, fmt.Sprintf("%s with its parent %s", linkGone, c.Parent)

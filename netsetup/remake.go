@@ -50,6 +50,9 @@ func (s *Setup) repairChild(ctx context.Context, records []store.Record, rec sto
 	if err != nil || !lost {
 		return false, err
 	}
+	if lost, err = s.isSelected(ctx, rec, c); err != nil || !lost {
+		return false, err
+	}
 	ns, err := s.open(rec)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil // It has ended, and the record is gc's.

@@ -48,7 +48,8 @@ func (s *Setup) Repair(ctx context.Context) (Repaired, error) {
 		}
 		k := s.Host.KernelByID(-1, nil)
 		apply := func(step plan.Step) error { return k.Apply(ctx, step) }
-		return errors.Join(s.repairVLANs(ctx, records, &r), s.repairHostLinks(ctx, records, &r), s.repairBridges(ctx, records, &r),
+		followed := errors.Join(s.followParents(ctx, records, &r)...)
+		return errors.Join(followed, s.repairVLANs(ctx, records, &r), s.repairHostLinks(ctx, records, &r), s.repairBridges(ctx, records, &r),
 			s.repairMemberships(records, &r, apply), s.repairChildren(ctx, records, &r), s.repairRules(records, &r),
 			s.repairForwarding(ctx, records, &r), s.repairPorts(ctx, records, &r))
 	})

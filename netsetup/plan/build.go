@@ -286,6 +286,9 @@ func (l link) result(in Input, o owners) Interface {
 	if l.IPv6 != policy.IPv6Static {
 		r.IPv6 = l.IPv6
 	}
+	if n := l.Network; n.Parent.Name == "" && len(l.uplink.Subs) == len(withoutOwn(n)) {
+		r.Parent = n.Parent
+	}
 	for _, d := range l.defaults(o) {
 		if d.Via.IsValid() && !o.backup(l.index, d.Dst.Addr()) {
 			r.Gateways = append(r.Gateways, d.Via)

@@ -3,6 +3,7 @@ package plan_test
 import (
 	"encoding/hex"
 	"fmt"
+	"net"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -204,6 +205,9 @@ func set(t *testing.T, v reflect.Value, next *int) {
 		return
 	case *plan.MAC:
 		*p = plan.MAC{2, 0, 0, 0, 0, n}
+		return
+	case *net.HardwareAddr:
+		*p = net.HardwareAddr{2, 0, 0, 0, 0, n}
 		return
 	}
 	switch v.Kind() {

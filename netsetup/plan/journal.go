@@ -336,4 +336,8 @@ func (c *Codec) Interface(v *Interface) {
 	List(c, &v.Host, (*Codec).Addr)
 	Enum(c, &v.IPv6, policy.IPv6Off)
 	List(c, &v.Learned, (*Codec).Prefix)
+	c.Text(&v.Parent.Name)
+	c.MAC((*MAC)(&v.Parent.MAC))
+	c.Text(&v.Parent.AltName)
+	c.Flag(&v.Parent.DefaultRoute)
 }

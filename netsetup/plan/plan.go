@@ -210,4 +210,7 @@ type Interface struct {
 	IPv6 policy.IPv6 `json:"ipv6,omitempty"`
 	// Learned are the addresses that routers had given by the end of the attach.
 	Learned []netip.Prefix `json:"learned,omitempty"`
+	// Parent is how the network selects its parent where that is not by a name: one that is made anew may have another. It is
+	// the zero value too where the link hangs on a sub-interface of the administrator's, of which only the name is known.
+	Parent policy.Parent `json:"-"`
 }

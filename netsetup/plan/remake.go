@@ -76,6 +76,72 @@ func OnParent(steps Steps, own string, parent int, mac MAC, index int) Steps {
 	return list
 }
 
+// Base is the link below those sub-interfaces which steps have made from there up to a child's parent, and the tags of these and of a
+// child that is one itself, the outermost first.
+func Base(steps Steps, c Child) (name string, tags []policy.Tag) {
+	name = c.Parent
+	for _, step := range steps {
+		if v, ok := step.(AddVLAN); ok && v.Name == c.Own {
+			tags = append(tags, v.Tag)
+		}
+	}
+	for range steps { // names of links make no circle, but what is read from a record may
+		i := slices.IndexFunc(steps, func(step Step) bool {
+			v, ok := step.(EnsureVLAN)
+			return ok && v.Name == name
+		})
+		if i < 0 {
+			break
+		}
+		if v, ok := steps[i].(EnsureVLAN); ok {
+			name, tags = v.Parent, append([]policy.Tag{v.Tag}, tags...)
+		}
+	}
+	return name, tags
+}
+
+// Rebase is a link of the host that took the place of another: what hung on From is to hang on To, and addresses of one scope, see
+// [policy.Network.Scope], are of another.
+type Rebase struct {
+	From, To           string
+	FromScope, ToScope string
+}
+
+// On are steps after a rebase. What was made by an index is still of that index.
+func (r Rebase) On(steps Steps) Steps {
+	list := slices.Clone(steps)
+	parent := func(name string) string {
+		if name == r.From {
+			return r.To
+		}
+		return name
+	}
+	for i, step := range list {
+		switch s := step.(type) {
+		case EnsureVLAN:
+			s.Parent = parent(s.Parent)
+			list[i] = s
+		case AddMacvlan:
+			s.Parent = parent(s.Parent)
+			list[i] = s
+		case AddIPVLAN:
+			s.Parent = parent(s.Parent)
+			list[i] = s
+		case AddVLAN:
+			s.Parent = parent(s.Parent)
+			list[i] = s
+		case EnsureHostLink:
+			s.Parent = parent(s.Parent)
+			if s.Scope == r.FromScope {
+				s.Scope = r.ToScope
+			}
+			list[i] = s
+		default:
+		}
+	}
+	return list
+}
+
 // Inherits says whether a child has its parent's MAC address.
 func Inherits(steps Steps, own string) bool {
 	return slices.ContainsFunc(steps, func(step Step) bool {

@@ -87,6 +87,14 @@ func OwnTag(n *policy.Network) policy.Tag {
 	return n.VLAN[len(n.VLAN)-1]
 }
 
+// withoutOwn are the tags of the sub-interface of its parent on which a network is.
+func withoutOwn(n *policy.Network) []policy.Tag {
+	if OwnTag(n) == (policy.Tag{}) {
+		return n.VLAN
+	}
+	return n.VLAN[:len(n.VLAN)-1]
+}
+
 // vlanOf is the sub-interface itself: of the last tag, on the link that the others lead to.
 func vlanOf(l link) AddVLAN {
 	return AddVLAN{
