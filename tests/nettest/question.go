@@ -104,12 +104,17 @@ func (s *Space) AskFrom(t testing.TB, network string, from, to netip.AddrPort, w
 				return
 			}
 			// The last one may have had no time for a better reason.
-			if err == nil || !errors.Is(failed, os.ErrDeadlineExceeded) {
+			if err == nil || !timedOut(failed) {
 				err = failed
 			}
 		}
 	})
 	return answer, err
+}
+
+// timedOut says whether an error is the end of the time given: package net has another one for connecting than for reading.
+func timedOut(err error) bool {
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // ask runs on the thread that is inside the namespace: a connection to a literal address is opened by the caller.
@@ -205,7 +210,7 @@ func (s *Space) Wrong(t testing.TB, network string, from netip.AddrPort, to, wan
 		within = impatience
 	}
 	got, err := s.AskFrom(t, network, from, at, within)
-	if want == Refused && errors.Is(err, os.ErrDeadlineExceeded) {
+	if want == Refused && timedOut(err) {
 		got, err = s.AskFrom(t, network, from, at, patience) // A refusal may take its time on a busy machine.
 	}
 	name, anybody := strings.CutSuffix(want, "*")
