@@ -15,17 +15,17 @@ func TestBridgeVLANCrash(t *testing.T) {
 	w.crash(t, c, p, true)
 }
 
-// TestBridgeVLANKilled kills createRuntime at each deed, while the container goes on, and poststop. With a container that has
-// stopped it is [TestBridgeVLANBesideKilled].
+// TestBridgeVLANKilled kills createRuntime at each message to the kernel, see [TestTaggedKilled], while the container goes on, and
+// poststop. With a container that has stopped it is [TestBridgeVLANBesideKilled].
 func TestBridgeVLANKilled(t *testing.T) {
 	wish := []string{"network=twenty"}
 	w := newFloors(t, floors)
-	t.Run("hook", func(t *testing.T) { w.killHook(t, wish, false, false, "netlink", "set") })
+	t.Run("hook", func(t *testing.T) { w.killHook(t, wish, false, false, "netlink") })
 	t.Run("poststop", func(t *testing.T) { w.killPoststop(t, wish, false, "netlink") })
 }
 
-// TestBridgeVLANBesideKilled kills createRuntime at each deed while a container of another VLAN is there: gc takes from the uplink
-// what was begun, and nothing else.
+// TestBridgeVLANBesideKilled kills createRuntime at each message to the kernel while a container of another VLAN is there: gc takes
+// from the uplink what was begun, and nothing else.
 func TestBridgeVLANBesideKilled(t *testing.T) {
 	w := newFloors(t, floors)
 	stays := w.plainBox(t, "stays")

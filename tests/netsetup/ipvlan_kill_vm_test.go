@@ -18,11 +18,11 @@ func TestIPVLANCrash(t *testing.T) {
 	w.crash(t, c, p, true)
 }
 
-// TestIPVLANKilled kills createRuntime and poststop at each deed that has to do with an ipvlan: what they do with the state
-// is the same for every driver. The namespace lives on; when it ends, the kernel takes everything away.
+// TestIPVLANKilled kills createRuntime and poststop at each message to the kernel: what they do with settings and with the state
+// is the same for every driver, and [TestHookKilled] has it. The namespace lives on; when it ends, the kernel takes everything away.
 func TestIPVLANKilled(t *testing.T) {
 	wish := []string{"network=near"}
 	w := newIPVLAN(t, guardedNear())
-	t.Run("hook", func(t *testing.T) { w.killHook(t, wish, false, false, "netlink", "set") })
+	t.Run("hook", func(t *testing.T) { w.killHook(t, wish, false, false, "netlink") })
 	t.Run("poststop", func(t *testing.T) { w.killPoststop(t, wish, true, "netlink") })
 }
