@@ -145,9 +145,10 @@ lint: bin/tools/golangci-lint ## golangci-lint, shellcheck, mandoc
 	@shellcheck $(SCRIPTS)
 	@$(if $(MANPAGES),mandoc -T lint -W warning $(MANPAGES))
 
+# Tests that run side by side wait for the kernel more than they work.
 check-root: bin/tools/testsum ## tests on this machine's kernel, in private namespaces (root)
 	@[ "$$(id -u)" -eq 0 ] || { echo 'check-root: needs root' >&2; exit 1; }
-	@LANHOOK_TEST_HAVE='$(LANHOOK_TEST_HAVE)' $(GO_TEST) -timeout 30m $(ROOT) | bin/tools/testsum check-root
+	@LANHOOK_TEST_HAVE='$(LANHOOK_TEST_HAVE)' $(GO_TEST) -timeout 30m -parallel 4 $(ROOT) | bin/tools/testsum check-root
 
 check-e2e: build bin/tools/testsum ## runc, crun and podman start containers in a private host (root)
 	@[ "$$(id -u)" -eq 0 ] || { echo 'check-e2e: needs root' >&2; exit 1; }

@@ -85,12 +85,14 @@ func strangers() map[string]func(t *testing.T, w *world, c *box, p plan.Plan) {
 // that failed when it had taken place leaves what the failure of the next one leaves: nobody does anything in between. Within a
 // step programs are killed, see [TestHookKilled].
 func TestCrashMatrix(t *testing.T) {
+	t.Parallel()
 	for wishName, wish := range wishes() {
 		for strangerName, stranger := range strangers() {
 			if strangerName != "nobody" && wishName != "both" {
 				continue
 			}
 			t.Run(wishName+"/"+strangerName, func(t *testing.T) {
+				t.Parallel()
 				w := newWorld(t, matrix())
 				c := w.plainBox(t, "c")
 				addBridge(t, c.Space, "other0", "10.89.0.5/24")

@@ -6,6 +6,7 @@ import "testing"
 
 // TestDeviceKilled kills createRuntime and poststop at each deed while the namespace lives, and gc gives the device back.
 func TestDeviceKilled(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, card)
 	w.withCard(t)
 	t.Run("createRuntime", func(t *testing.T) {

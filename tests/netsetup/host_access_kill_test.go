@@ -15,6 +15,7 @@ import (
 
 // TestHostAccessKilled kills createRuntime and poststop at each deed, of a container that is the only one that the host reaches.
 func TestHostAccessKilled(t *testing.T) {
+	t.Parallel()
 	wish := []string{"network=lan"}
 	w := newWorld(t, reach("lan", ""))
 	t.Run("createRuntime", func(t *testing.T) { w.killHook(t, wish, false, true, "netlink", "set") })

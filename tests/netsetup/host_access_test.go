@@ -467,6 +467,7 @@ func TestHostAccessRepairedMeanwhile(t *testing.T) {
 
 // TestHostAccessCrash lets each step of an attach fail, see [TestCrashMatrix].
 func TestHostAccessCrash(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, reach("lan", "spoof-check = true"))
 	c := w.plainBox(t, "c")
 	p, err := w.setup.Plan(t.Context(), c.container(t, "network=lan"))

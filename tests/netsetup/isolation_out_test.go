@@ -31,6 +31,7 @@ func (s *site) beyond(t *testing.T) {
 
 // TestMasquerade looks at the source that others see.
 func TestMasquerade(t *testing.T) {
+	t.Parallel()
 	bridgeCalls(t, func(t *testing.T, call bool) {
 		s := newSite(t, shop+back, call)
 		s.beyond(t)
@@ -161,6 +162,7 @@ func multicast(t *testing.T, from, to *box) netip.Addr {
 
 // TestFixedSource hides containers behind an address of the administrator's choice.
 func TestFixedSource(t *testing.T) {
+	t.Parallel()
 	for name, networks := range map[string]string{
 		"BR-25 of the network": shopWith(`snat = ["10.77.0.3", "fd77::3"]`),
 		"BR-25 of the subnets": `
@@ -203,6 +205,7 @@ driver = "bridge"
 
 // TestWholeAddress gives all of a host's address to a container.
 func TestWholeAddress(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct{ networks, annotation string }{
 		"of the network": {shopWith("dnat = [\"10.77.0.3\", \"fd77::3\"]\nsnat = [\"10.77.0.3\", \"fd77::3\"]"), ""},
 		"asked for":      {shopWith(`snat = ["10.77.0.3", "fd77::3"]`), ",dnat=10.77.0.3,dnat=fd77::3"},
@@ -236,6 +239,7 @@ func TestWholeAddress(t *testing.T) {
 
 // TestRouted has a network whose addresses the LAN knows a way to.
 func TestRouted(t *testing.T) {
+	t.Parallel()
 	bridgeCalls(t, func(t *testing.T, call bool) {
 		s := newSite(t, shopWith(`gateway-mode = "routed"`)+back, call)
 		s.beyond(t)
@@ -261,6 +265,7 @@ func TestRouted(t *testing.T) {
 
 // TestForwarding begins on a host that forwards nothing.
 func TestForwarding(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, shop, true)
 	s.secondLAN(t)
 	settings := map[string][2]string{
@@ -302,6 +307,7 @@ func TestForwarding(t *testing.T) {
 
 // TestForwardingOneLink: a port of one address needs no other link than that address's and the default route's.
 func TestForwardingOneLink(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, shopWith("masquerade = false"), true)
 	s.secondLAN(t)
 	off := func() {
@@ -343,6 +349,7 @@ func TestForwardingOneLink(t *testing.T) {
 
 // TestForwardingKeptOut: the rule of docs/firewall.md keeps a link from forwarding, but for answers and published ports.
 func TestForwardingKeptOut(t *testing.T) {
+	t.Parallel()
 	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "firewall.md"))
 	if err != nil {
 		t.Fatal(err)

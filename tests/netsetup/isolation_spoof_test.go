@@ -14,6 +14,7 @@ import (
 // TestBorrowedConnection: a container of an internal network sends as one of another network, by a connection that is
 // that one's. Somebody has turned on forwarding on all links, as whoever writes net.ipv4.ip_forward does.
 func TestBorrowedConnection(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, shopWith("internal = true")+back, false)
 	inner, other := s.at(t, "inner", "shop", "9"), s.at(t, "other", "back", "9")
 	s.Host.Do(t, func() { nettest.WriteSysctl(t, "ipv4/conf/lh-shop/forwarding", "1") })

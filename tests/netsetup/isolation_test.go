@@ -14,6 +14,7 @@ import (
 
 // TestIsolatedNetworks has two networks on one host.
 func TestIsolatedNetworks(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, networks string
 		// reach says whether containers of one reach those of the other.
@@ -58,6 +59,7 @@ func TestIsolatedNetworks(t *testing.T) {
 
 // TestIsolatedContainers has a network whose containers do not reach each other.
 func TestIsolatedContainers(t *testing.T) {
+	t.Parallel()
 	bridgeCalls(t, func(t *testing.T, call bool) {
 		s := newSite(t, shopWith("icc = false")+back, call)
 		s.Neighbour.Serve(t, "tcp", netip.MustParseAddrPort("203.0.113.5:7000"))
@@ -119,6 +121,7 @@ func (s *site) isolatedPort(t *testing.T, name string) bool {
 
 // TestIsolatedInternal has networks that nothing leaves and nothing enters, whatever a container does.
 func TestIsolatedInternal(t *testing.T) {
+	t.Parallel()
 	bridgeCalls(t, func(t *testing.T, call bool) {
 		s := newSite(t, shopWith("internal = true")+back, call)
 		s.Neighbour.Serve(t, "tcp", netip.MustParseAddrPort("[::]:7000"))
@@ -167,6 +170,7 @@ func TestIsolatedInternal(t *testing.T) {
 
 // TestIsolatedFamily publishes a port of a container that has switched one family off.
 func TestIsolatedFamily(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, shop, true)
 	web := s.box(t, "web")
 	r := web.attach(t, "network=shop,ip=172.31.0.9,sysctl=net.ipv6.conf.IFNAME.disable_ipv6=1", "publish=8080:80,8080:80/udp")

@@ -76,6 +76,7 @@ func killsQuiet(t *testing.T, attempt func(t *testing.T, at int) (o output, deed
 // asks for all there is ("ports" is a part of it), and for the first that a host sees, which makes the state; for a bridge with a
 // route, at each message and setting.
 func TestHookKilled(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		wish  string
 		fresh bool
@@ -87,6 +88,7 @@ func TestHookKilled(t *testing.T) {
 	} {
 		for _, stopped := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, container stopped %t", c.wish, stopped), func(t *testing.T) {
+				t.Parallel()
 				newWorld(t, matrix()).killHook(t, wishes()[c.wish], stopped, c.fresh, c.kinds...)
 			})
 		}
@@ -133,8 +135,10 @@ func (w *world) attachedWhole(t *testing.T) {
 // TestPoststopKilled kills poststop at each deed: with the namespace gone gc finishes it, and where another process
 // keeps the namespace the next poststop does, but for a bridge without a user.
 func TestPoststopKilled(t *testing.T) {
+	t.Parallel()
 	for _, kept := range []bool{false, true} {
 		t.Run(fmt.Sprintf("namespace kept %t", kept), func(t *testing.T) {
+			t.Parallel()
 			newWorld(t, matrix()).killPoststop(t, wishes()["both"], kept)
 		})
 	}
@@ -170,6 +174,7 @@ func (w *world) killPoststop(t *testing.T, wish []string, kept bool, kinds ...st
 // TestCollectKilled kills gc at each deed, which had to take back an attach that was killed with everything made and
 // nothing committed; another gc finishes it.
 func TestCollectKilled(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, matrix())
 	wish := wishes()["both"]
 	c := w.plainBox(t, "c")
@@ -248,8 +253,10 @@ func fails(t *testing.T, attempt func(t *testing.T, at int) (o output, deeds []s
 // TestHookFails lets each deed of createRuntime fail. The hook says why and takes back all that it did; where that fails
 // as well, the record stays and gc finishes it.
 func TestHookFails(t *testing.T) {
+	t.Parallel()
 	for name, f := range failures() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, matrix())
 			failed := 0
 			fails(t, func(t *testing.T, at int) (output, []string) {
@@ -307,8 +314,10 @@ func (w *world) failed(t *testing.T, c *box, o output, left bool) {
 
 // TestPoststopFails lets each deed of poststop fail. It ends well for the runtime, says why, and the next one finishes.
 func TestPoststopFails(t *testing.T) {
+	t.Parallel()
 	for name, f := range failures() {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, matrix())
 			fails(t, func(t *testing.T, at int) (output, []string) {
 				c := w.plainBox(t, "c")

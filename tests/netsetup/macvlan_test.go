@@ -57,6 +57,7 @@ func (b *box) reachesNeighbour(t *testing.T) {
 }
 
 func TestMacvlanLink(t *testing.T) {
+	t.Parallel()
 	t.Run("MV-01 made in the container alone", func(t *testing.T) {
 		w := newWorld(t, lan)
 		c, before := w.box(t, "c"), w.links(t)
@@ -139,6 +140,7 @@ func TestMacvlanLink(t *testing.T) {
 
 // Each mode lets through what ip-link(8) says of it: to the neighbour, and to another container on the parent.
 func TestMacvlanModes(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, options string
 		mode          policy.Mode
@@ -203,6 +205,7 @@ func TestMacvlanModes(t *testing.T) {
 }
 
 func TestMacvlanMTU(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, options, field string
 		want                 int
@@ -230,6 +233,7 @@ func TestMacvlanMTU(t *testing.T) {
 }
 
 func TestMacvlanRoutes(t *testing.T) {
+	t.Parallel()
 	t.Run("MV-10 on the link and on another of the container's", func(t *testing.T) {
 		w := newWorld(t, lan)
 		c := w.plainBox(t, "c")
@@ -297,6 +301,7 @@ func (b *box) unreachable(t *testing.T, to ...string) {
 }
 
 func TestMacvlanAddresses(t *testing.T) {
+	t.Parallel()
 	two := lan4 + `
   [[network.lan.subnet]]
   subnet  = "10.78.0.0/23"

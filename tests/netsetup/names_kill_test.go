@@ -11,6 +11,7 @@ import (
 // TestNamesKilled kills the hook, or poststop, of a container with files at each deed, while another container of the
 // network knows it by name. gc removes what is left, and the name.
 func TestNamesKilled(t *testing.T) {
+	t.Parallel()
 	wish := []string{"network=apps,ip=172.30.0.3,ip=fd30::3"}
 	alone := []string{"172.30.0.2 a", "fd30::2 a"}
 	args := func(stage, key string) []string {
@@ -18,6 +19,7 @@ func TestNamesKilled(t *testing.T) {
 	}
 	for _, stage := range []string{"createRuntime", "poststop"} {
 		t.Run(stage, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, named)
 			a := w.plainBox(t, "a")
 			a.attachNamed(t, "network=apps,ip=172.30.0.2,ip=fd30::2")

@@ -16,6 +16,7 @@ import (
 
 // TestPortsAddresses publishes on single addresses of the host.
 func TestPortsAddresses(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, shop+back, true)
 	web := s.at(t, "web", "shop", "9", "publish=10.77.0.3:8081:80,10.77.0.3:8081:80/udp,[fd77::3]:8082:80,[fd77::3]:8082:80/udp")
 	other := s.at(t, "other", "shop", "10", "publish=10.77.0.2:8081:80,10.77.0.2:8081:80/udp")
@@ -37,6 +38,7 @@ func TestPortsAddresses(t *testing.T) {
 
 // TestPortsLoopback publishes on addresses that only the host itself reaches.
 func TestPortsLoopback(t *testing.T) {
+	t.Parallel()
 	bridgeCalls(t, func(t *testing.T, call bool) {
 		s := newSite(t, shop+back, call)
 		web := s.at(t, "web", "shop", "9", "publish=127.0.0.1:8082:80,127.0.0.1:8082:80/udp,127.0.1.2:1716:80,127.0.1.2:1716:80/udp")
@@ -88,6 +90,7 @@ func (s *site) lanToLoopback(t *testing.T, to string) {
 
 // TestPortsWildcards publishes on all addresses of one family and of both.
 func TestPortsWildcards(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, shop, true)
 	const both = "publish=0.0.0.0:8084:80,0.0.0.0:8084:80/udp,[::]:8086:80,[::]:8086:80/udp,8080:80,8080:80/udp"
 	web := s.at(t, "web", "shop", "9", both)
@@ -112,6 +115,7 @@ func TestPortsWildcards(t *testing.T) {
 
 // TestPortsRanges publishes several ports at once.
 func TestPortsRanges(t *testing.T) {
+	t.Parallel()
 	t.Run("PP-04 a range", func(t *testing.T) {
 		s := newSite(t, shop, true)
 		web := s.box(t, "web")

@@ -24,6 +24,7 @@ parent = "` + nettest.Parent + `"
 
 // TestPortsDetour publishes ports of containers that would answer by another way than the bridge.
 func TestPortsDetour(t *testing.T) {
+	t.Parallel()
 	bridgeCalls(t, func(t *testing.T, call bool) {
 		t.Run("PP-22 the default route by a macvlan", func(t *testing.T) {
 			s := newSite(t, shop+wire, call)

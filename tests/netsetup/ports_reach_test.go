@@ -21,6 +21,7 @@ func bridgeCalls(t *testing.T, test func(t *testing.T, call bool)) {
 
 // TestPortsReached asks for a published port from everywhere.
 func TestPortsReached(t *testing.T) {
+	t.Parallel()
 	bridgeCalls(t, func(t *testing.T, call bool) {
 		s := newSite(t, shop+back, call)
 		web := s.at(t, "web", "shop", "9", "publish=8080:80,8080:80/udp")
@@ -59,6 +60,7 @@ func TestPortsReached(t *testing.T) {
 
 // TestPortsSCTP begins an association with raw packets.
 func TestPortsSCTP(t *testing.T) {
+	t.Parallel()
 	bridgeCalls(t, func(t *testing.T, call bool) {
 		s := newSite(t, shop, call)
 		web, near := s.at(t, "web", "shop", "9", "publish=8080:80/sctp"), s.at(t, "near", "shop", "10")
@@ -87,6 +89,7 @@ func TestPortsSCTP(t *testing.T) {
 
 // TestPortsTwoNetworks publishes ports of a container that has its default route elsewhere.
 func TestPortsTwoNetworks(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, shop+backWith("bind = [\"10.77.0.3\", \"fd77::3\"]"), true)
 	web := s.box(t, "web")
 	r := web.attach(t, "network=shop,ip=172.31.0.9,ip=fd31::9", "network.eth1=back,ip=172.29.0.9,ip=fd32::9", "publish=8080:80,8080:80/udp")
@@ -136,6 +139,7 @@ func othersRules() map[string]struct{ script, published, out string } {
 
 // TestPortsBesideOthers has rules of others on the host, made before and after lanhook's.
 func TestPortsBesideOthers(t *testing.T) {
+	t.Parallel()
 	for name, others := range othersRules() {
 		for _, first := range []bool{true, false} {
 			t.Run(fmt.Sprintf("PP-20 %s, there first %t", name, first), func(t *testing.T) {
@@ -171,6 +175,7 @@ func TestPortsBesideOthers(t *testing.T) {
 
 // TestPortsAdmin: the chain admin comes before all of lanhook's rules, and stays.
 func TestPortsAdmin(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, shop, true)
 	s.admin(t, `table inet lanhook {
 		set admin-friends { type ipv4_addr; elements = { 10.77.0.1 }; }

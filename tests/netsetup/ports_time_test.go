@@ -14,6 +14,7 @@ import (
 
 // TestPortsProcess has processes of the host on ports that are published.
 func TestPortsProcess(t *testing.T) {
+	t.Parallel()
 	t.Run("PP-11 one that comes later gets nothing", func(t *testing.T) {
 		s := newSite(t, shop, true)
 		web := s.at(t, "web", "shop", "9", "publish=8080:80,8080:80/udp")
@@ -47,6 +48,7 @@ func TestPortsProcess(t *testing.T) {
 
 // TestPortsTaken has a second container ask for the first one's port.
 func TestPortsTaken(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, shop+back, true)
 	web, second := s.at(t, "web", "shop", "9", "publish=8080:80,8080:80/udp,8080:80/sctp"), s.box(t, "second")
 	for _, protocol := range []string{"tcp", "udp", "sctp"} {
@@ -60,6 +62,7 @@ func TestPortsTaken(t *testing.T) {
 
 // TestPortsFree leaves the host's port to lanhook.
 func TestPortsFree(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, shop, true)
 	boxes := map[string]*box{"one": s.box(t, "one"), "two": s.box(t, "two")}
 	var got []uint16
@@ -97,6 +100,7 @@ func TestPortsFree(t *testing.T) {
 
 // TestPortsAgain gives a port to another container while the kernel remembers connections of the first.
 func TestPortsAgain(t *testing.T) {
+	t.Parallel()
 	const wish = "publish=8080:80,8080:80/udp"
 	s := newSite(t, shop, true)
 	client := netip.MustParseAddrPort("10.77.0.1:5555")
@@ -128,6 +132,7 @@ func TestPortsAgain(t *testing.T) {
 
 // TestPortsDrift has somebody else change lanhook's rules.
 func TestPortsDrift(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, shop+back, true)
 	web := s.at(t, "web", "shop", "9", "publish=8080:80,8080:80/udp,127.0.0.1:8081:80")
 	far := s.at(t, "far", "back", "9", "publish=8090:80")
@@ -177,6 +182,7 @@ func TestPortsDrift(t *testing.T) {
 
 // TestPortsFlushedOrDetached: a detach over tables that are gone succeeds, and an attach over them makes them anew for all.
 func TestPortsFlushedOrDetached(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, shop, true)
 	web, late := s.at(t, "web", "shop", "9", "publish=8080:80,8080:80/udp"), s.box(t, "late")
 	flush := func() { s.admin(t, "add table inet lanhook; delete table inet lanhook") }

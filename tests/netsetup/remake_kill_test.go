@@ -12,6 +12,7 @@ import (
 
 // TestRemakeKilled kills repair at each thing that it does while it makes a child anew. The next one makes it whole.
 func TestRemakeKilled(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, remakes)
 	c := w.box(t, "c")
 	c.attach(t, "network=lan")

@@ -13,8 +13,10 @@ const podWish = "network=lan,ip=10.77.0.9,ip=fd77::9"
 // TestMemberKilled kills createRuntime of a container that joins, and that has an interface of its own beside that, at
 // each deed. gc takes back what was begun; what it joined stays for who needs it, and no longer.
 func TestMemberKilled(t *testing.T) {
+	t.Parallel()
 	for _, left := range []bool{false, true} {
 		t.Run(fmt.Sprintf("owner stopped %t", left), func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, lan+apps)
 			p := w.pod(t)
 			kills(t, func(t *testing.T, at int) (output, []string) {
@@ -53,6 +55,7 @@ func TestMemberKilled(t *testing.T) {
 // TestLastKilled kills poststop at each deed: of an owner with members, of a member, of the last, and of a sandbox. What
 // the container's end did not do is done by the end of the others, by gc, or by the next poststop.
 func TestLastKilled(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, victim string
 		// first are those that stop before, and next those that stop after the kill.
@@ -67,6 +70,7 @@ func TestLastKilled(t *testing.T) {
 		{name: "sandbox, the last", victim: "a", first: []string{"b", "c"}, sandbox: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, lan+apps)
 			p := w.pod(t)
 			deeds := killsQuiet(t, func(t *testing.T, at int) (output, []string) {
