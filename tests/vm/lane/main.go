@@ -179,7 +179,7 @@ func (l *lane) inGuest(ctx context.Context, s suite) error {
 		Kernel: s.kernel, Dir: "tests/" + s.folder, Timeout: guestLimit, Modprobe: modules(),
 		Env: []string{"LANHOOK_TEST_HAVE=" + strings.Join(have(), ","), "LANHOOK_BIN=" + built},
 	}
-	name := fmt.Sprintf("tests/%s on %s", s.folder, s.kernel)
+	name := s.String()
 	c, err := convert(ctx, name, l.out)
 	if err != nil {
 		return err

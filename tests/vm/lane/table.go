@@ -23,7 +23,7 @@ const (
 )
 
 // meantSuffix is how the names of files end whose tests are for guests: they need what other machines may not have. They are
-// run on every kernel, but for those of [once], wherever they are below tests/.
+// run on every kernel, but for those of [only], wherever they are below tests/.
 const meantSuffix = "_vm_test.go"
 
 // have are the features of the guests' kernels, in the words of LANHOOK_TEST_HAVE.
@@ -61,9 +61,30 @@ func ordinary() []choice {
 	}
 }
 
-// once says whether a test that is meant for guests is run on the newest kernel only: the matrices that stop lanhook at each
-// of its deeds take half of the lane's time, and what they show is lanhook's doing.
-func once(name string) bool {
+// only is the one kernel on which a test is run that is meant for guests, "" for all of them. What such a test shows is lanhook's
+// doing, with the same calls to the kernel that other tests make on each.
+func only(name string) string {
+	switch {
+	case stops(name):
+		return vm.Newest
+	case slices.Contains(books(), name):
+		return vm.Oldest
+	}
+	return ""
+}
+
+// books are the tests of what lanhook keeps in its own books, and of what it asks the LAN, with frames that no kernel makes.
+func books() []string {
+	return []string{
+		"TestConflictDrivers", "TestHostAccessIPVLANTwice", "TestHostAccessVLANLost", "TestOneVLANManyNames", "TestOneWire",
+		"TestOneWireManyNames", "TestOneWireOtherName", "TestRouterAddress", "TestVLANCollectLeaves", "TestVLANLeases",
+		"TestVLANStateLost",
+	}
+}
+
+// stops says whether a test is a matrix that stops lanhook at each of its deeds. They take half of the lane's time, and so have
+// guests of their own.
+func stops(name string) bool {
 	return strings.HasSuffix(name, "Killed") || strings.HasSuffix(name, "Crash")
 }
 
@@ -87,11 +108,22 @@ func unfit() map[string]string {
 // onHost are the folders below tests/ whose tests run on the host and boot guests.
 func onHost() []string { return []string{"vm/boot", "vm/device", "scenarios"} }
 
-// suite is what one guest does: run the tests of a folder.
+// suite is what one guest does: run tests of a folder.
 type suite struct {
 	folder, kernel string
+	// matrices says that these are the tests that stop lanhook, and not the others.
+	matrices bool
 	// tests are the names of all that are run; meant are those of them for which the guests are there.
 	tests, meant []string
+}
+
+// String is the suite's name in what is written of it.
+func (s *suite) String() string {
+	name := fmt.Sprintf("tests/%s on %s", s.folder, s.kernel)
+	if s.matrices {
+		name += ", matrices"
+	}
+	return name
 }
 
 // suites are those of this run, those that take longest first.
@@ -108,20 +140,25 @@ func (l *lane) suites() ([]suite, error) {
 	var list []suite
 	for folder, files := range byFolder {
 		for _, kernel := range l.kernels {
-			s := suite{folder: folder, kernel: kernel}
-			if err := l.choose(&s, files); err != nil {
-				return nil, err
-			}
-			if len(s.tests) > 0 {
-				list = append(list, s)
+			for _, matrices := range []bool{false, true} {
+				s := suite{folder: folder, kernel: kernel, matrices: matrices}
+				if err := l.choose(&s, files); err != nil {
+					return nil, err
+				}
+				if len(s.tests) > 0 {
+					list = append(list, s)
+				}
 			}
 		}
 	}
 	slices.SortFunc(list, func(a, b suite) int {
+		if a.matrices != b.matrices {
+			return map[bool]int{true: -1, false: 1}[a.matrices]
+		}
 		if n := len(b.tests) - len(a.tests); n != 0 {
 			return n
 		}
-		return strings.Compare(a.folder+a.kernel, b.folder+b.kernel)
+		return strings.Compare(a.String(), b.String())
 	})
 	return list, nil
 }
@@ -135,10 +172,11 @@ func (l *lane) choose(s *suite, files []string) error {
 		}
 		meant := strings.HasSuffix(file, meantSuffix)
 		for _, name := range names {
-			run := meant && (s.kernel == vm.Newest || !once(name)) || s.chosen(name)
+			run := meant && (only(name) == "" || only(name) == s.kernel) || s.chosen(name)
 			if l.only != nil {
 				run = l.only.MatchString(name) && s.needsGuest()
 			}
+			run = run && stops(name) == s.matrices
 			if run {
 				s.tests = append(s.tests, name)
 			}
