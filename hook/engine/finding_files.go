@@ -59,7 +59,6 @@ func (d *Doctor) hooksFile(file string) (stage string, err error) {
 		Hook struct {
 			Path    string   `json:"path"`
 			Args    []string `json:"args"`
-			Env     []string `json:"env"`
 			Timeout int      `json:"timeout"`
 		} `json:"hook"`
 	}
@@ -78,7 +77,7 @@ func (d *Doctor) hooksFile(file string) (stage string, err error) {
 		return args[2], nil
 	}
 	same := false
-	for _, today := range oci.HooksD(oci.Hooks{Path: f.Hook.Path, Args: args[3:], Env: f.Hook.Env, Timeout: f.Hook.Timeout}) {
+	for _, today := range oci.HooksD(oci.Hooks{Path: f.Hook.Path, Args: args[3:], Timeout: f.Hook.Timeout}) {
 		same = same || bytes.Equal(today, text)
 	}
 	if !same {

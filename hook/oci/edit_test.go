@@ -124,14 +124,12 @@ func TestEditRefuses(t *testing.T) {
 }
 
 func TestEditArguments(t *testing.T) {
-	h := Hooks{
-		Path: "/opt/a&b/lanhook", Args: []string{"--policy", "/etc/<x>"}, Env: []string{"PATH=/bin", "LANG=C"}, Timeout: 7,
-	}
+	h := Hooks{Path: "/opt/a&b/lanhook", Args: []string{"--policy", "/etc/<x>"}, Timeout: 7}
 	got, err := edit([]byte(`{}`), h)
 	want := `{"hooks":{"createRuntime":[{"path":"/opt/a&b/lanhook",` +
-		`"args":["lanhook","hook","createRuntime","--policy","/etc/<x>"],"env":["PATH=/bin","LANG=C"],"timeout":7}],` +
+		`"args":["lanhook","hook","createRuntime","--policy","/etc/<x>"],"env":["PATH=/usr/sbin:/usr/bin:/sbin:/bin","GOMAXPROCS=1"],"timeout":7}],` +
 		`"poststop":[{"path":"/opt/a&b/lanhook",` +
-		`"args":["lanhook","hook","poststop","--policy","/etc/<x>"],"env":["PATH=/bin","LANG=C"],"timeout":7}]}}`
+		`"args":["lanhook","hook","poststop","--policy","/etc/<x>"],"env":["PATH=/usr/sbin:/usr/bin:/sbin:/bin","GOMAXPROCS=1"],"timeout":7}]}}`
 	if err != nil || string(got) != want {
 		t.Errorf("got %s, %v\nwant %s", got, err, want)
 	}

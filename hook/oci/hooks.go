@@ -38,8 +38,6 @@ type Hooks struct {
 	By string
 	// Args follow "lanhook hook STAGE" and --by, for both stages.
 	Args []string
-	// Env are NAME=VALUE; none means [DefaultEnv].
-	Env []string
 	// Timeout is in seconds and more than 0.
 	Timeout int
 }
@@ -59,15 +57,11 @@ func (h Hooks) check() error {
 
 // hook is the entry of one stage.
 func (h Hooks) hook(stage string) specs.Hook {
-	env := h.Env
-	if len(env) == 0 {
-		env = DefaultEnv()
-	}
 	args := []string{program, "hook", stage}
 	if h.By != "" && h.By != BySetup {
 		args = append(args, "--by", h.By)
 	}
-	return specs.Hook{Path: h.Path, Args: append(args, h.Args...), Env: env, Timeout: &h.Timeout}
+	return specs.Hook{Path: h.Path, Args: append(args, h.Args...), Env: DefaultEnv(), Timeout: &h.Timeout}
 }
 
 // isOurs says whether an entry of a hook list runs lanhook, be it another version or in another place: the path ends in
