@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strconv"
 	"strings"
 
@@ -36,6 +37,9 @@ func (p Process) Alive() bool {
 // readProcess reads a process and the letter of its state.
 func readProcess(pid int) (Process, string, error) {
 	raw, err := ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return Process{}, "", goneError(pid)
+	}
 	if err != nil {
 		return Process{}, "", fmt.Errorf("look at process %d: %w", pid, err)
 	}
@@ -45,6 +49,13 @@ func readProcess(pid int) (Process, string, error) {
 	}
 	return p, state, nil
 }
+
+// goneError is a number that no process has: an fs.ErrNotExist.
+type goneError int
+
+func (e goneError) Error() string { return fmt.Sprintf("there is no process %d", int(e)) }
+
+func (e goneError) Is(target error) bool { return target == fs.ErrNotExist }
 
 // parseStat reads what stands in /proc/PID/stat after the command, which is in parentheses and may have any character
 // in it: the last parenthesis ends it. Next to it is field 3.

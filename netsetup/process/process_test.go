@@ -55,8 +55,8 @@ func TestProcess(t *testing.T) {
 	if (Process{PID: self.PID, Start: self.Start + 1}).Alive() {
 		t.Error("a process with another start is taken for it")
 	}
-	if _, err := Find(math.MaxInt32); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("error %v, want fs.ErrNotExist", err)
+	if _, err := Find(math.MaxInt32); !errors.Is(err, fs.ErrNotExist) || err.Error() != "there is no process 2147483647" {
+		t.Errorf("error %v, want that there is none", err)
 	}
 	if (Process{}).Alive() {
 		t.Error("no process at all is alive")

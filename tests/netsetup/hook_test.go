@@ -130,7 +130,7 @@ func TestProgram(t *testing.T) {
 		}()
 		o := w.run(t, state, "hook", "createRuntime")
 		<-killed
-		if o.code != 1 || !strings.Contains(o.stderr, "has died") && !strings.Contains(o.stderr, "look at process") &&
+		if o.code != 1 || !strings.Contains(o.stderr, "has died") && !strings.Contains(o.stderr, "there is no process") &&
 			!strings.Contains(o.stderr, syscall.ESRCH.Error()) {
 			t.Errorf("got %+v", o)
 		}
