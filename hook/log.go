@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -46,10 +47,12 @@ func (l *logFile) Write(p []byte) (int, error) {
 		err = fmt.Errorf("%s is not a file", path)
 	}
 	if err == nil {
-		n, err = unix.Write(fd, p)
+		if n, err = unix.Write(fd, p); err == nil && n < len(p) {
+			err = io.ErrShortWrite
+		}
 	}
 	if err = errors.Join(err, unix.Close(fd)); err != nil {
-		return n, fmt.Errorf("write the log: %w", err)
+		return max(n, 0), fmt.Errorf("write the log: %w", err)
 	}
 	return n, nil
 }

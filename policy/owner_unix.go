@@ -17,7 +17,10 @@ const checksOwner = true
 // could come later.
 func open(path string) (*os.File, error) {
 	fail := func(err error) (*os.File, error) { return nil, &fs.PathError{Op: "open", Path: path, Err: err} }
-	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+	fd, err := -1, error(syscall.EINTR)
+	for errors.Is(err, syscall.EINTR) { // as file systems in user space may answer
+		fd, err = syscall.Open(path, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0)
+	}
 	if err != nil {
 		return fail(err)
 	}
