@@ -160,7 +160,7 @@ check-engines: build engines bin/tools/testsum ## containerd and Docker in a pri
 	@[ "$$(id -u)" -eq 0 ] || { echo 'check-engines: needs root' >&2; exit 1; }
 	@rm -rf bin/installed && $(MAKE) --no-print-directory install DESTDIR='$(CURDIR)/bin/installed' PREFIX=/usr/local >/dev/null
 	@LANHOOK_TEST_HAVE='$(LANHOOK_TEST_HAVE)' LANHOOK_BIN='$(CURDIR)/bin/installed/usr/local/bin/lanhook' \
-		go test -json -count=1 -timeout 20m -run '^TestEngine' ./tests/e2e | bin/tools/testsum check-engines
+		go test -json -count=1 -timeout 30m -run '^TestEngine' ./tests/e2e | bin/tools/testsum check-engines
 
 # Without the race detector: see tests/vm/lane. Guests have work for a processor all the time; what runs beside them waits more.
 test-vm: build vm bin/tools/testsum ## tests in guests, on the oldest and the newest kernel; RUN=TestX VMKERNEL=6.1 (root)
