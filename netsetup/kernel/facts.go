@@ -77,25 +77,11 @@ func (h *Host) Facts(ctx context.Context, ns *Namespace, queries []Query) (plan.
 		if err := h.deviceFacts(&facts, q); err != nil {
 			return plan.Facts{}, err
 		}
-		link, ok, err := h.uplink(q)
+		ok, err := h.linkFacts(&facts, q)
 		if err != nil {
 			return plan.Facts{}, err
 		}
-		if ok {
-			facts.Uplink[q.IfName] = link
-			if err = h.siblings(&facts, q, link); err == nil {
-				err = h.tagFacts(&facts, q, link)
-			}
-		} else if q.Bridge != "" {
-			wantMTU = true
-			err = h.gatewayFacts(&facts, q)
-		}
-		if err == nil {
-			err = h.bridgeFacts(&facts, q)
-		}
-		if err != nil {
-			return plan.Facts{}, err
-		}
+		wantMTU = wantMTU || !ok && q.Bridge != ""
 	}
 	if wantMTU {
 		s, ok, err := h.defaultLink()
@@ -117,6 +103,49 @@ func (h *Host) Facts(ctx context.Context, ns *Namespace, queries []Query) (plan.
 		facts.NoIPv6, err = missingIPv6()
 	}
 	return facts, err
+}
+
+// linkFacts finds out about the parent or bridge of one attachment, and what depends on it; false when there is none yet. It looks
+// again when another attach has made the bridge after it was looked for: its uplink is a port of it by then.
+func (h *Host) linkFacts(facts *plan.Facts, q Query) (ok bool, err error) {
+	for range maxLooks {
+		if ok, err = h.linkFactsOnce(facts, q); err != nil {
+			return false, err
+		}
+		up := facts.PortUplink[q.IfName]
+		if up.MasterKind != kindBridge || up.Master == facts.Uplink[q.IfName].Index {
+			break
+		}
+		master, there, err := h.conn.link(by{index: up.Master})
+		if err != nil {
+			return false, err
+		}
+		if there && master.Name != q.Bridge {
+			break // it is another bridge's
+		}
+	}
+	return ok, nil
+}
+
+func (h *Host) linkFactsOnce(facts *plan.Facts, q Query) (bool, error) {
+	delete(facts.Uplink, q.IfName)
+	delete(facts.PortUplink, q.IfName)
+	link, ok, err := h.uplink(q)
+	if err != nil {
+		return false, err
+	}
+	if ok {
+		facts.Uplink[q.IfName] = link
+		if err = h.siblings(facts, q, link); err == nil {
+			err = h.tagFacts(facts, q, link)
+		}
+	} else if q.Bridge != "" {
+		err = h.gatewayFacts(facts, q)
+	}
+	if err == nil {
+		err = h.bridgeFacts(facts, q)
+	}
+	return ok, err
 }
 
 // missingIPv6 looks for a file that each namespace has when the kernel speaks IPv6, and none with ipv6.disable=1. One
