@@ -19,21 +19,36 @@ import (
 // followParents has records follow the parents of their networks.
 func (s *Setup) followParents(ctx context.Context, records []store.Record, r *Repaired) []error {
 	var errs []error
-	for i := range records {
-		for _, c := range plan.Children(records[i].Steps) {
-			b, err := s.rebase(ctx, records[i], c)
-			if err == nil && b.To != b.From {
-				records[i], err = s.follow(ctx, records[i], c, b)
-			}
-			switch {
-			case err != nil:
-				errs = append(errs, fmt.Errorf("look for the parent of %s of container %s: %w", c.IfName, records[i].Container, err))
-			case b.To != b.From:
-				r.Links = append(r.Links, fmt.Sprintf("parent %s of %s of container %s is %s by now", b.From, c.IfName, records[i].Container, b.To))
-			}
+	for i, rec := range records {
+		moved, names, err := s.rebases(ctx, rec)
+		if err == nil && len(moved) > 0 {
+			records[i], err = s.follow(ctx, rec, moved)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("look for the parent of %s of container %s: %w", strings.Join(names, " and "), rec.Container, err))
+			continue
+		}
+		for _, b := range moved {
+			r.Links = append(r.Links, fmt.Sprintf("parent %s of %s of container %s is %s by now", b.From, b.IfName, rec.Container, b.To))
 		}
 	}
 	return errs
+}
+
+// rebases are what has taken the place of the links on which a record's children were. They are written down together: two of them may
+// have changed their names, and children may be on one link in several VLANs. names are of the interfaces that they, or the error, are
+// about.
+func (s *Setup) rebases(ctx context.Context, rec store.Record) (moved []plan.Rebase, names []string, err error) {
+	for _, c := range plan.Children(rec.Steps) {
+		b, err := s.rebase(ctx, rec, c)
+		if err != nil {
+			return nil, []string{c.IfName}, err
+		}
+		if b.To != b.From {
+			moved, names = append(moved, b), append(names, c.IfName)
+		}
+	}
+	return moved, names, nil
 }
 
 // rebase says what has taken the place of the link on which a child was; nothing where both are the same, or where the child may live.
@@ -48,14 +63,23 @@ func (s *Setup) rebase(ctx context.Context, rec store.Record, c plan.Child) (pla
 	if err != nil || !found || to.Name == base {
 		return none, err
 	}
-	b := plan.Rebase{From: base, To: to.Name, ToScope: "lan:" + policy.Wire(to.Wire(), tags)}
+	wire := policy.Wire(to.Wire(), tags)
+	b := plan.Rebase{Child: c, From: base, To: to.Name, ToScope: scopeOfWire + wire}
 	for _, lease := range rec.Leases {
 		if lease.IfName == c.IfName {
 			b.FromScope = lease.Scope
 		}
 	}
+	for _, in := range rec.Interfaces {
+		if was, ok := strings.CutPrefix(b.FromScope, scopeOfWire); ok && in.Name == c.IfName {
+			b.FromHost, b.ToHost = plan.HostLinkName(in.Network, was), plan.HostLinkName(in.Network, wire)
+		}
+	}
 	return b, nil
 }
+
+// scopeOfWire begins the scopes of networks whose containers have children of a link, see [policy.Network.Scope].
+const scopeOfWire = "lan:"
 
 // parentEnded says whether the parent of a child is gone, whatever has its name by now. Where the index of a sub-interface was not known,
 // its name has to do.
@@ -121,37 +145,72 @@ func selector(rec store.Record, c plan.Child) (policy.Parent, bool) {
 	return policy.Parent{}, false
 }
 
-// follow writes down that the children of a record have another parent. Nothing is written where a lease is another's there, or
-// where that parent has children of another kind; what was to be made anew ended then, and stays so.
-func (s *Setup) follow(ctx context.Context, rec store.Record, c plan.Child, b plan.Rebase) (store.Record, error) {
-	moved := rec
+// follow writes down that children of a record have other parents. Nothing is written where an address is another's there, or
+// where such a parent has children of another kind; what was to be made anew ended then, and stays so.
+func (s *Setup) follow(ctx context.Context, rec store.Record, moved []plan.Rebase) (store.Record, error) {
+	after := rec
 	err := s.Store.Update(ctx, func(tx *store.Tx) error {
 		now, ok, err := tx.Record(rec.Ref())
 		if err != nil || !ok || now.State != store.Attached {
 			return err
 		}
-		now.Steps = b.On(now.Steps)
+		now.Steps = plan.Rebased(now.Steps, moved)
 		now.Shared = sharedBy(now.Steps)
-		if err = onlyKind(tx, now.Shared, b.To); err != nil {
-			return err
-		}
-		for i, lease := range now.Leases {
-			if lease.Scope == b.FromScope {
-				now.Leases[i].Scope = b.ToScope
+		for _, b := range moved {
+			if err = onlyKind(tx, now.Shared, b.To); err != nil {
+				return err
+			}
+			if err = rescope(tx, &now, b); err != nil {
+				return err
+			}
+			for i := range now.Interfaces {
+				if in := &now.Interfaces[i]; in.Name == b.IfName && b.Parent == b.From {
+					in.Uplink = b.To + strings.TrimPrefix(in.Uplink, b.From) // which a VLAN of the container's own ends with
+				}
 			}
 		}
-		for i := range now.Interfaces {
-			if in := &now.Interfaces[i]; in.Name == c.IfName && c.Parent == b.From {
-				in.Uplink = b.To + strings.TrimPrefix(in.Uplink, b.From) // which a VLAN of the container's own ends with
-			}
-		}
-		moved = now
+		after = now
 		return tx.Put(now)
 	})
 	if err != nil {
 		return rec, err
 	}
-	return moved, nil
+	return after, nil
+}
+
+// rescope gives a child's leases another scope, and refuses where the host has one of the addresses there, or a container one of the
+// host's. Of two containers' the store knows.
+func rescope(tx *store.Tx, rec *store.Record, b plan.Rebase) error {
+	host, err := hostAddresses(tx, b.ToScope)
+	if err != nil {
+		return err
+	}
+	for i := range rec.Leases {
+		lease := &rec.Leases[i]
+		if lease.IfName != b.IfName || lease.Scope != b.FromScope {
+			continue
+		}
+		lease.Scope = b.ToScope
+		if slices.ContainsFunc(host, func(h hostAddress) bool { return h.addr == lease.Addr }) {
+			return fmt.Errorf("address %s on %s is this host's own by now", lease.Addr, b.To)
+		}
+	}
+	for _, step := range rec.Steps {
+		l, ok := step.(plan.EnsureHostLink)
+		if !ok || l.Name != b.ToHost {
+			continue
+		}
+		for _, addr := range l.Addresses {
+			holder, taken, err := tx.Holder(b.ToScope, addr)
+			if err != nil {
+				return err
+			}
+			if taken && holder.Ref() != rec.Ref() {
+				return tx.InUse(fmt.Sprintf("address %s, which is the host's by host-access,", addr), holder)
+			}
+		}
+	}
+	return nil
 }
 
 // onlyKind refuses children of another kind than those that a parent has, see [childName].

@@ -85,7 +85,16 @@ func Base(steps Steps, c Child) (name string, tags []policy.Tag) {
 			tags = append(tags, v.Tag)
 		}
 	}
-	for range steps { // names of links make no circle, but what is read from a record may
+	for _, v := range subsBelow(steps, c) {
+		name, tags = v.Parent, append([]policy.Tag{v.Tag}, tags...)
+	}
+	return name, tags
+}
+
+// subsBelow are the sub-interfaces that steps have made for a child's parent to be there, that parent first.
+func subsBelow(steps Steps, c Child) []EnsureVLAN {
+	var all []EnsureVLAN
+	for name := c.Parent; len(all) < len(steps); { // names of links make no circle, but what is read from a record may
 		i := slices.IndexFunc(steps, func(step Step) bool {
 			v, ok := step.(EnsureVLAN)
 			return ok && v.Name == name
@@ -94,52 +103,90 @@ func Base(steps Steps, c Child) (name string, tags []policy.Tag) {
 			break
 		}
 		if v, ok := steps[i].(EnsureVLAN); ok {
-			name, tags = v.Parent, append([]policy.Tag{v.Tag}, tags...)
+			name, all = v.Parent, append(all, v)
 		}
 	}
-	return name, tags
+	return all
 }
 
-// Rebase is a link of the host that took the place of another: what hung on From is to hang on To, and addresses of one scope, see
-// [policy.Network.Scope], are of another.
+// Rebase says that for a child a link of the host took the place of another: what hung on From is to hang on To. The child's addresses
+// are of another scope then, see [policy.Network.Scope], and the host's link beside it has another name, see [HostLinkName].
 type Rebase struct {
+	Child
 	From, To           string
 	FromScope, ToScope string
+	FromHost, ToHost   string
 }
 
-// On are steps after a rebase. What was made by an index is still of that index.
-func (r Rebase) On(steps Steps) Steps {
+// Rebased are steps after some rebases, each of which concerns its child alone, with what that hangs on, and the host's link beside it.
+// What was made by an index is still of that index.
+func Rebased(steps Steps, all []Rebase) Steps {
 	list := slices.Clone(steps)
-	parent := func(name string) string {
-		if name == r.From {
-			return r.To
-		}
-		return name
-	}
-	for i, step := range list {
-		switch s := step.(type) {
-		case EnsureVLAN:
-			s.Parent = parent(s.Parent)
-			list[i] = s
-		case AddMacvlan:
-			s.Parent = parent(s.Parent)
-			list[i] = s
-		case AddIPVLAN:
-			s.Parent = parent(s.Parent)
-			list[i] = s
-		case AddVLAN:
-			s.Parent = parent(s.Parent)
-			list[i] = s
-		case EnsureHostLink:
-			s.Parent = parent(s.Parent)
-			if s.Scope == r.FromScope {
-				s.Scope = r.ToScope
+	for _, r := range all {
+		subs := subsBelow(steps, r.Child)
+		for i, step := range steps {
+			// Not what list has by now: two links may have changed their names.
+			if now := r.of(step, subs); now != nil {
+				list[i] = now
 			}
-			list[i] = s
-		default:
 		}
 	}
 	return list
+}
+
+// of is a step after the rebase, nil for one that it does not concern.
+func (r Rebase) of(step Step, subs []EnsureVLAN) Step {
+	switch s := step.(type) {
+	case EnsureVLAN:
+		if s.Parent == r.From && slices.Contains(subs, s) {
+			s.Parent = r.To
+			return s
+		}
+	case AddMacvlan:
+		if s.Name == r.Own && s.Parent == r.From {
+			s.Parent = r.To
+			return s
+		}
+	case AddIPVLAN:
+		if s.Name == r.Own && s.Parent == r.From {
+			s.Parent = r.To
+			return s
+		}
+	case AddVLAN:
+		if s.Name == r.Own && s.Parent == r.From {
+			s.Parent = r.To
+			return s
+		}
+	default:
+		return r.ofHost(step)
+	}
+	return nil
+}
+
+// ofHost is of for what is about the host's link.
+func (r Rebase) ofHost(step Step) Step {
+	switch s := step.(type) {
+	case EnsureHostLink:
+		if s.Name != r.FromHost {
+			return nil
+		}
+		if s.Name, s.Scope = r.ToHost, r.ToScope; s.Parent == r.From {
+			s.Parent = r.To
+		}
+		return s
+	case AddHostAddresses:
+		if s.Link == r.FromHost {
+			s.Link = r.ToHost
+			return s
+		}
+	case AddHostRoute:
+		if s.Link == r.FromHost {
+			s.Link = r.ToHost
+			return s
+		}
+	default:
+	}
+	return nil
 }
 
 // Inherits says whether a child has its parent's MAC address.

@@ -2,6 +2,7 @@ package plan_test
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -76,5 +77,52 @@ func TestRemade(t *testing.T) {
 		if len(beside) != 3 {
 			t.Errorf("beside %s: %s", c.Own, text(beside))
 		}
+	}
+}
+
+// TestRebased: each child follows its own parent, with the sub-interfaces below it and the host's link beside it; those of others stay,
+// even where two links have changed their names.
+func TestRebased(t *testing.T) {
+	tag := func(id int) policy.Tag { return policy.Tag{ID: id, Protocol: policy.Dot1Q} }
+	host := netip.MustParseAddr("10.0.0.9")
+	steps := plan.Steps{
+		plan.EnsureVLAN{Name: "p0.5", Parent: "p0", Tag: tag(5)},
+		plan.EnsureVLAN{Name: "p0.5.6", Parent: "p0.5", Tag: tag(6)},
+		plan.EnsureVLAN{Name: "p0.7", Parent: "p0", Tag: tag(7)},
+		plan.EnsureHostLink{Name: "lhh-a", Parent: "p0", Scope: "lan:p0"},
+		plan.EnsureHostLink{Name: "lhh-b", Parent: "p1", Scope: "lan:p1"},
+		plan.EnsureHostLink{Name: "lhh-c", Parent: "p0.5.6", Scope: "lan:p0.5.6"},
+		plan.EnsureHostLink{Name: "lhh-e", Parent: "p0", Scope: "lan:p0"},
+		plan.AddMacvlan{Name: "lhxa", Parent: "p0"},
+		plan.AddIPVLAN{Name: "lhxb", Parent: "p1"},
+		plan.AddMacvlan{Name: "lhxc", Parent: "p0.5.6"},
+		plan.AddVLAN{Name: "lhxd", Parent: "p0.7", Tag: tag(8)},
+		plan.AddMacvlan{Name: "lhxe", Parent: "p0"},
+		plan.SetLink{From: "lhxa", Name: "eth0"},
+		plan.SetLink{From: "lhxb", Name: "eth1"},
+		plan.SetLink{From: "lhxc", Name: "eth2"},
+		plan.SetLink{From: "lhxd", Name: "eth3"},
+		plan.SetLink{From: "lhxe", Name: "eth4"},
+		plan.AddHostAddresses{Link: "lhh-a"},
+		plan.AddHostRoute{Link: "lhh-c", To: host},
+		plan.AddHostRoute{Link: "lhh-e", To: host},
+	}
+	want := slices.Clone(steps)
+	want[0] = plan.EnsureVLAN{Name: "p0.5", Parent: "p1", Tag: tag(5)}
+	want[3] = plan.EnsureHostLink{Name: "lhh-A", Parent: "p1", Scope: "lan:p1"}
+	want[4] = plan.EnsureHostLink{Name: "lhh-B", Parent: "p0", Scope: "lan:p0"}
+	want[5] = plan.EnsureHostLink{Name: "lhh-C", Parent: "p0.5.6", Scope: "lan:p1.5.6"}
+	want[7] = plan.AddMacvlan{Name: "lhxa", Parent: "p1"}
+	want[8] = plan.AddIPVLAN{Name: "lhxb", Parent: "p0"}
+	want[17] = plan.AddHostAddresses{Link: "lhh-A"}
+	want[18] = plan.AddHostRoute{Link: "lhh-C", To: host}
+	all := plan.Children(steps)
+	got := plan.Rebased(steps, []plan.Rebase{
+		{Child: all[0], From: "p0", To: "p1", FromScope: "lan:p0", ToScope: "lan:p1", FromHost: "lhh-a", ToHost: "lhh-A"},
+		{Child: all[1], From: "p1", To: "p0", FromScope: "lan:p1", ToScope: "lan:p0", FromHost: "lhh-b", ToHost: "lhh-B"},
+		{Child: all[2], From: "p0", To: "p1", FromScope: "lan:p0.5.6", ToScope: "lan:p1.5.6", FromHost: "lhh-c", ToHost: "lhh-C"},
+	})
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
 	}
 }

@@ -52,3 +52,30 @@ func TestRemakeFollowsVLAN(t *testing.T) {
 		})
 	}
 }
+
+// TestRemakeFollowsVLANs: two links of one container are in two VLANs of the same card, and the leases of each go along.
+func TestRemakeFollowsVLANs(t *testing.T) {
+	const parent = `{ mac = "02:70:00:00:00:01" }`
+	w := newVLAN(t, vlanOf("one", "macvlan", parent, 50, "vlan = 60\nhost-access = true")+
+		vlanOf("two", "macvlan", parent, 51, "vlan = 61\nhost-access = true\ndefault-route = false"))
+	c := w.box(t, "c")
+	c.attach(t, "network=one", "network.eth1=two")
+	before := c.whole(t)
+	w.Cut(t)
+	w.relay(t, "q0", nil)
+	w.Host.Remember(t)
+	w.mended(t)
+	w.well(t)
+	if diff := gocmp.Diff(before, c.whole(t)); diff != "" {
+		t.Errorf("(-before +after)\n%s", diff)
+	}
+	for _, l := range w.records(t)[0].Leases {
+		if want := map[string]string{"eth0": "lan:q0.60", "eth1": "lan:q0.61"}[l.IfName]; l.Scope != want {
+			t.Errorf("%s of %s is leased in %s, want %s", l.Addr, l.IfName, l.Scope, want)
+		}
+	}
+	if links := w.hostLinks(t); len(links) != 2 {
+		t.Errorf("the host's links are %+v", links)
+	}
+	w.done(t, c)
+}
