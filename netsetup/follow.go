@@ -19,7 +19,11 @@ import (
 // followParents has records follow the parents of their networks.
 func (s *Setup) followParents(ctx context.Context, records []store.Record, r *Repaired) []error {
 	var errs []error
+	groups := grouped(records, s.BootID)
 	for i, rec := range records {
+		if !groups[identity(rec)].joinable(rec) {
+			continue // nothing is made anew for it, and others may have got its addresses
+		}
 		moved, names, err := s.rebases(ctx, rec)
 		if err == nil && len(moved) > 0 {
 			records[i], err = s.follow(ctx, rec, moved)
@@ -93,8 +97,8 @@ func (s *Setup) parentEnded(c plan.Child) (bool, error) {
 }
 
 // selected is the link to which the network of a child leads by now, below all sub-interfaces that lanhook makes; false where its
-// parent has a name in the policy, or is not there. The parent that had the default route is itself the first choice, and
-// a wireless one is none for a child with a MAC address of its own.
+// parent has a name in the policy, or is not there. The parent that had the default route is itself the first choice. Where that leads
+// to a tunnel meanwhile, or to what else no child can be on, it is waited for: a record that had followed would stay there.
 func (s *Setup) selected(ctx context.Context, rec store.Record, c plan.Child) (plan.Link, bool, error) {
 	parent, chosen := selector(rec, c)
 	if !chosen {
@@ -109,7 +113,7 @@ func (s *Setup) selected(ctx context.Context, rec store.Record, c plan.Child) (p
 	const key = "eth0"
 	facts, err := s.Host.Facts(ctx, nil, []kernel.Query{{IfName: key, Parent: parent}})
 	to, found := facts.Uplink[key]
-	return to, found && (!to.Wireless || plan.Inherits(rec.Steps, c.Own)), err
+	return to, found && to.TakesChildren() && (!to.Wireless || plan.Inherits(rec.Steps, c.Own)), err
 }
 
 // isSelected says whether a child's parent, by its name, is what its network selects: another link may have got the name.

@@ -20,10 +20,10 @@ func checkParent(in Input, l link, fail failFunc) error {
 	case uplink.MasterKind == "bridge":
 		return fail("use driver bridge with that bridge, or take the link out of it",
 			"parent %s is a port of a bridge", uplink.Name)
-	case uplink.MasterKind == "bond" || uplink.MasterKind == "team":
+	case isBundled(uplink.MasterKind):
 		return fail("use the "+uplink.MasterKind+" itself as parent",
 			"parent %s is a member of a %s", uplink.Name, uplink.MasterKind)
-	case uplink.Kind == "ipvlan" || uplink.Kind == "ipvtap":
+	case isIPVLAN(uplink.Kind):
 		return fail("name the link in the policy on which it lies itself", "parent %s is an %s child itself", uplink.Name, uplink.Kind)
 	case uplink.Bridged != "":
 		return bridged("parent", uplink, fail)
@@ -52,6 +52,15 @@ func checkParent(in Input, l link, fail failFunc) error {
 	}
 	return nil
 }
+
+// TakesChildren says whether a link may be a parent, as [Build] sees it, and is of Ethernet.
+func (l Link) TakesChildren() bool {
+	return !l.Loopback && len(l.MAC) == macLen && !isBundled(l.MasterKind) && l.MasterKind != "bridge" && !isIPVLAN(l.Kind)
+}
+
+func isBundled(master string) bool { return master == "bond" || master == "team" }
+
+func isIPVLAN(kind string) bool { return kind == "ipvlan" || kind == "ipvtap" }
 
 // missing refuses a link that is not there, which the network has as its what.
 func missing(what string, p policy.Parent, wait time.Duration, fail failFunc) error {

@@ -12,6 +12,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 
+	"github.com/lanhook/lanhook/netsetup"
 	"github.com/lanhook/lanhook/tests/nettest"
 )
 
@@ -148,6 +149,46 @@ func TestRemakeFollowsHost(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestRemakeFollowsDefault: while the host's default route leads to a link that takes no children, a container waits for its parent.
+func TestRemakeFollowsDefault(t *testing.T) {
+	w := newWorld(t, selecting(`{ default-route = true }`))
+	change(t, w.Host, nettest.Parent, defaultBy)
+	c := w.box(t, "c")
+	r := c.attach(t, "network=lan")
+	w.Cut(t)
+	change(t, w.Host, "lo", func(l netlink.Link) error { return errors.Join(netlink.LinkSetUp(l), defaultBy(l)) })
+	if r, err := w.setup.Repair(t.Context()); err != nil || !r.None() {
+		t.Errorf("repair without the parent: %+v (%v)", r, err)
+	}
+	change(t, w.Host, "lo", netlink.LinkSetDown)
+	w.relay(t, "q0", defaultBy)
+	w.Host.Remember(t)
+	w.mended(t)
+	w.well(t)
+	w.reachEachOther(t, c, r, w.hostLinks(t)[0])
+	w.done(t, c)
+}
+
+// TestRemakeFollowsDead: for a container that has ended without a word nothing follows, and its address may be another's.
+func TestRemakeFollowsDead(t *testing.T) {
+	w := newWorld(t, selecting(byMAC))
+	c, d := w.plainBox(t, "c"), w.box(t, "d")
+	c.attach(t, "network=lan,ip=10.77.0.9,ip=fd77::9")
+	w.Cut(t)
+	c.ended(t)
+	w.relay(t, "q0", nil)
+	w.Host.Remember(t)
+	d.attach(t, "network=lan,ip=10.77.0.9,ip=fd77::9")
+	if r, err := w.setup.Repair(t.Context()); err != nil || !r.None() {
+		t.Errorf("repair: %+v (%v)", r, err)
+	}
+	d.detach(t)
+	if _, err := w.setup.Collect(t.Context(), netsetup.CollectOptions{}); err != nil {
+		t.Error(err)
+	}
+	w.empty(t)
 }
 
 func (w *world) mended(t *testing.T) {
