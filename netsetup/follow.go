@@ -57,7 +57,7 @@ func (s *Setup) rebases(ctx context.Context, rec store.Record) (moved []plan.Reb
 
 // rebase says what has taken the place of the link on which a child was; nothing where both are the same, or where the child may live.
 func (s *Setup) rebase(ctx context.Context, rec store.Record, c plan.Child) (plan.Rebase, error) {
-	base, tags := plan.Base(rec.Steps, c)
+	base, below, own := plan.Base(rec.Steps, c)
 	none := plan.Rebase{From: base, To: base}
 	ended, err := s.parentEnded(c)
 	if err != nil || !ended || rec.State != store.Attached {
@@ -67,8 +67,13 @@ func (s *Setup) rebase(ctx context.Context, rec store.Record, c plan.Child) (pla
 	if err != nil || !found || to.Name == base {
 		return none, err
 	}
-	wire := policy.Wire(to.Wire(), tags)
+	wire := policy.Wire(to.Wire(), slices.Concat(below, own))
 	b := plan.Rebase{Child: c, From: base, To: to.Name, ToScope: scopeOfWire + wire}
+	if len(below) > 0 {
+		if b.Subs, err = s.subsOf(ctx, rec, c, below); err != nil || len(b.Subs) != len(below) {
+			return none, err
+		}
+	}
 	for _, lease := range rec.Leases {
 		if lease.IfName == c.IfName {
 			b.FromScope = lease.Scope
@@ -80,6 +85,15 @@ func (s *Setup) rebase(ctx context.Context, rec store.Record, c plan.Child) (pla
 		}
 	}
 	return b, nil
+}
+
+// subsOf are the sub-interfaces of lanhook's, there or to be made, on the parent that the network of a child selects by now: those that
+// an attach would use. There are fewer than tags where the administrator has made one.
+func (s *Setup) subsOf(ctx context.Context, rec store.Record, c plan.Child, tags []policy.Tag) ([]plan.Sub, error) {
+	const key = "eth0"
+	parent, _ := selector(rec, c)
+	facts, err := s.Host.Facts(ctx, nil, []kernel.Query{{IfName: key, Parent: parent, VLAN: tags}})
+	return facts.Uplink[key].Subs, err
 }
 
 // scopeOfWire begins the scopes of networks whose containers have children of a link, see [policy.Network.Scope].
@@ -104,7 +118,7 @@ func (s *Setup) selected(ctx context.Context, rec store.Record, c plan.Child) (p
 	if !chosen {
 		return plan.Link{}, false, nil
 	}
-	base, _ := plan.Base(rec.Steps, c)
+	base, _, _ := plan.Base(rec.Steps, c)
 	if parent.DefaultRoute {
 		if _, there, err := s.Host.Link(base); err != nil || there {
 			return plan.Link{Name: base}, there, err
@@ -122,7 +136,7 @@ func (s *Setup) isSelected(ctx context.Context, rec store.Record, c plan.Child) 
 		return true, nil
 	}
 	to, found, err := s.selected(ctx, rec, c)
-	base, _ := plan.Base(rec.Steps, c)
+	base, _, _ := plan.Base(rec.Steps, c)
 	return found && to.Name == base, err
 }
 
@@ -161,15 +175,15 @@ func (s *Setup) follow(ctx context.Context, rec store.Record, moved []plan.Rebas
 		now.Steps = plan.Rebased(now.Steps, moved)
 		now.Shared = sharedBy(now.Steps)
 		for _, b := range moved {
-			if err = onlyKind(tx, now.Shared, b.To); err != nil {
+			if err = onlyKind(tx, now.Shared, b.NewParent()); err != nil {
 				return err
 			}
 			if err = rescope(tx, &now, b); err != nil {
 				return err
 			}
 			for i := range now.Interfaces {
-				if in := &now.Interfaces[i]; in.Name == b.IfName && b.Parent == b.From {
-					in.Uplink = b.To + strings.TrimPrefix(in.Uplink, b.From) // which a VLAN of the container's own ends with
+				if in := &now.Interfaces[i]; in.Name == b.IfName {
+					in.Uplink = b.NewParent() + strings.TrimPrefix(in.Uplink, b.Parent) // which a VLAN of the container's own ends with
 				}
 			}
 		}

@@ -76,19 +76,19 @@ func OnParent(steps Steps, own string, parent int, mac MAC, index int) Steps {
 	return list
 }
 
-// Base is the link below those sub-interfaces which steps have made from there up to a child's parent, and the tags of these and of a
-// child that is one itself, the outermost first.
-func Base(steps Steps, c Child) (name string, tags []policy.Tag) {
+// Base is the link below those sub-interfaces which steps have made from there up to a child's parent. below are the tags of these, the
+// outermost first, own is that of a child that is one itself.
+func Base(steps Steps, c Child) (name string, below, own []policy.Tag) {
 	name = c.Parent
 	for _, step := range steps {
 		if v, ok := step.(AddVLAN); ok && v.Name == c.Own {
-			tags = append(tags, v.Tag)
+			own = append(own, v.Tag)
 		}
 	}
 	for _, v := range subsBelow(steps, c) {
-		name, tags = v.Parent, append([]policy.Tag{v.Tag}, tags...)
+		name, below = v.Parent, append([]policy.Tag{v.Tag}, below...)
 	}
-	return name, tags
+	return name, below, own
 }
 
 // subsBelow are the sub-interfaces that steps have made for a child's parent to be there, that parent first.
@@ -109,13 +109,24 @@ func subsBelow(steps Steps, c Child) []EnsureVLAN {
 	return all
 }
 
-// Rebase says that for a child a link of the host took the place of another: what hung on From is to hang on To. The child's addresses
-// are of another scope then, see [policy.Network.Scope], and the host's link beside it has another name, see [HostLinkName].
+// Rebase says that for a child a link of the host took the place of another: what hung on From is to hang on To, and the sub-interfaces
+// below the child are others. Its addresses are of another scope then, see [policy.Network.Scope], and the host's link beside it has
+// another name, see [HostLinkName].
 type Rebase struct {
 	Child
-	From, To           string
+	From, To string
+	// Subs are the sub-interfaces from To up to what the child is to hang on, the lowest first, as many as there were.
+	Subs               []Sub
 	FromScope, ToScope string
 	FromHost, ToHost   string
+}
+
+// NewParent is what the child is to hang on.
+func (r Rebase) NewParent() string {
+	if n := len(r.Subs); n > 0 {
+		return r.Subs[n-1].Name
+	}
+	return r.To
 }
 
 // Rebased are steps after some rebases, each of which concerns its child alone, with what that hangs on, and the host's link beside it.
@@ -134,46 +145,33 @@ func Rebased(steps Steps, all []Rebase) Steps {
 	return list
 }
 
-// of is a step after the rebase, nil for one that it does not concern.
+// of is a step after the rebase, nil for one that it does not concern. subs are the sub-interfaces that there were, the highest first.
 func (r Rebase) of(step Step, subs []EnsureVLAN) Step {
 	switch s := step.(type) {
 	case EnsureVLAN:
-		if s.Parent == r.From && slices.Contains(subs, s) {
-			s.Parent = r.To
-			return s
+		if i := slices.Index(subs, s); i >= 0 && len(subs) == len(r.Subs) {
+			return EnsureVLAN(r.Subs[len(subs)-1-i])
 		}
 	case AddMacvlan:
-		if s.Name == r.Own && s.Parent == r.From {
-			s.Parent = r.To
+		if s.Name == r.Own {
+			s.Parent = r.NewParent()
 			return s
 		}
 	case AddIPVLAN:
-		if s.Name == r.Own && s.Parent == r.From {
-			s.Parent = r.To
+		if s.Name == r.Own {
+			s.Parent = r.NewParent()
 			return s
 		}
 	case AddVLAN:
-		if s.Name == r.Own && s.Parent == r.From {
-			s.Parent = r.To
+		if s.Name == r.Own {
+			s.Parent = r.NewParent()
 			return s
 		}
-	default:
-		return r.ofHost(step)
-	}
-	return nil
-}
-
-// ofHost is of for what is about the host's link.
-func (r Rebase) ofHost(step Step) Step {
-	switch s := step.(type) {
 	case EnsureHostLink:
-		if s.Name != r.FromHost {
-			return nil
+		if s.Name == r.FromHost {
+			s.Name, s.Parent, s.Scope = r.ToHost, r.NewParent(), r.ToScope
+			return s
 		}
-		if s.Name, s.Scope = r.ToHost, r.ToScope; s.Parent == r.From {
-			s.Parent = r.To
-		}
-		return s
 	case AddHostAddresses:
 		if s.Link == r.FromHost {
 			s.Link = r.ToHost

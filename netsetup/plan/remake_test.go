@@ -108,19 +108,24 @@ func TestRebased(t *testing.T) {
 		plan.AddHostRoute{Link: "lhh-e", To: host},
 	}
 	want := slices.Clone(steps)
-	want[0] = plan.EnsureVLAN{Name: "p0.5", Parent: "p1", Tag: tag(5)}
+	subs := []plan.Sub{{Name: "p1.5", Parent: "p1", Tag: tag(5)}, {Name: "p1.5.6", Parent: "p1.5", Tag: tag(6)}}
+	want[0], want[1] = plan.EnsureVLAN(subs[0]), plan.EnsureVLAN(subs[1])
 	want[3] = plan.EnsureHostLink{Name: "lhh-A", Parent: "p1", Scope: "lan:p1"}
 	want[4] = plan.EnsureHostLink{Name: "lhh-B", Parent: "p0", Scope: "lan:p0"}
-	want[5] = plan.EnsureHostLink{Name: "lhh-C", Parent: "p0.5.6", Scope: "lan:p1.5.6"}
+	want[5] = plan.EnsureHostLink{Name: "lhh-C", Parent: "p1.5.6", Scope: "lan:p1.5.6"}
 	want[7] = plan.AddMacvlan{Name: "lhxa", Parent: "p1"}
 	want[8] = plan.AddIPVLAN{Name: "lhxb", Parent: "p0"}
+	want[9] = plan.AddMacvlan{Name: "lhxc", Parent: "p1.5.6"}
 	want[17] = plan.AddHostAddresses{Link: "lhh-A"}
 	want[18] = plan.AddHostRoute{Link: "lhh-C", To: host}
 	all := plan.Children(steps)
 	got := plan.Rebased(steps, []plan.Rebase{
 		{Child: all[0], From: "p0", To: "p1", FromScope: "lan:p0", ToScope: "lan:p1", FromHost: "lhh-a", ToHost: "lhh-A"},
 		{Child: all[1], From: "p1", To: "p0", FromScope: "lan:p1", ToScope: "lan:p0", FromHost: "lhh-b", ToHost: "lhh-B"},
-		{Child: all[2], From: "p0", To: "p1", FromScope: "lan:p0.5.6", ToScope: "lan:p1.5.6", FromHost: "lhh-c", ToHost: "lhh-C"},
+		{
+			Child: all[2], From: "p0", To: "p1", Subs: subs,
+			FromScope: "lan:p0.5.6", ToScope: "lan:p1.5.6", FromHost: "lhh-c", ToHost: "lhh-C",
+		},
 	})
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)

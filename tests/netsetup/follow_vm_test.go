@@ -9,8 +9,8 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// TestRemakeFollowsVLAN: below a sub-interface the card has another name by now. The sub-interface keeps its own, and who attaches later
-// uses the same one.
+// TestRemakeFollowsVLAN: below a sub-interface the card has another name by now. The sub-interface is made under the name that follows
+// from that, and who attaches later uses the same one.
 func TestRemakeFollowsVLAN(t *testing.T) {
 	for driver, keys := range map[string]string{"macvlan": "vlan = [100, 20]", "ipvlan": "vlan = 60", "vlan": "vlan = [100, 20]"} {
 		t.Run(driver, func(t *testing.T) {
@@ -40,7 +40,7 @@ func TestRemakeFollowsVLAN(t *testing.T) {
 				d.reachesIn(t)
 				d.detach(t)
 			} else {
-				d.refused(t, "VLAN 20 of p0.100", "network=tagged")
+				d.refused(t, "VLAN 20 of q0.100", "network=tagged")
 			}
 			c.detach(t)
 			for _, l := range linkList(t, w.Host) {
@@ -51,6 +51,29 @@ func TestRemakeFollowsVLAN(t *testing.T) {
 			w.empty(t)
 		})
 	}
+}
+
+// TestRemakeFollowsVLANUsed: somebody has been attached in the VLAN of the card since it has another name, and its sub-interface is used.
+func TestRemakeFollowsVLANUsed(t *testing.T) {
+	w := newVLAN(t, vlanOf("tagged", "macvlan", `{ mac = "02:70:00:00:00:01" }`, 50, "vlan = 60\nhost-access = true"))
+	c, d := w.box(t, "c"), w.box(t, "d")
+	c.attach(t, "network=tagged")
+	before := c.whole(t)
+	w.Cut(t)
+	w.relay(t, "q0", nil)
+	w.Host.Remember(t)
+	w.inVLAN(t, 60)
+	d.attach(t, "network=tagged")
+	w.mended(t)
+	w.well(t)
+	if diff := gocmp.Diff(before, c.whole(t)); diff != "" {
+		t.Errorf("(-before +after)\n%s", diff)
+	}
+	c.reachesIn(t)
+	d.reachesIn(t)
+	d.detach(t)
+	c.reachesIn(t)
+	w.done(t, c)
 }
 
 // TestRemakeFollowsVLANs: two links of one container are in two VLANs of the same card, and the leases of each go along.
