@@ -19,17 +19,16 @@ import (
 // followParents has records follow the parents of their networks.
 func (s *Setup) followParents(ctx context.Context, records []store.Record, r *Repaired) []error {
 	var errs []error
-	groups := grouped(records, s.BootID)
 	for i, rec := range records {
-		if !groups[identity(rec)].joinable(rec) {
-			continue // nothing is made anew for it, and others may have got its addresses
-		}
 		moved, names, err := s.rebases(ctx, rec)
+		done := false
 		if err == nil && len(moved) > 0 {
-			records[i], err = s.follow(ctx, rec, moved)
+			records[i], done, err = s.follow(ctx, rec, moved)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("look for the parent of %s of container %s: %w", strings.Join(names, " and "), rec.Container, err))
+		}
+		if !done {
 			continue
 		}
 		for _, b := range moved {
@@ -164,13 +163,17 @@ func selector(rec store.Record, c plan.Child) (policy.Parent, bool) {
 }
 
 // follow writes down that children of a record have other parents. Nothing is written where an address is another's there, or
-// where such a parent has children of another kind; what was to be made anew ended then, and stays so.
-func (s *Setup) follow(ctx context.Context, rec store.Record, moved []plan.Rebase) (store.Record, error) {
-	after := rec
+// where such a parent has children of another kind; what was to be made anew ended then, and stays so. Nor is anything where nothing is
+// made anew: others may have got the addresses, and a detach may have read the record and take back what that says.
+func (s *Setup) follow(ctx context.Context, rec store.Record, moved []plan.Rebase) (store.Record, bool, error) {
+	after, done := rec, false
 	err := s.Store.Update(ctx, func(tx *store.Tx) error {
 		now, ok, err := tx.Record(rec.Ref())
 		if err != nil || !ok || now.State != store.Attached {
 			return err
+		}
+		if g, groupErr := s.groupOf(tx, now.NetNS); groupErr != nil || !g.joinable(now) {
+			return groupErr
 		}
 		now.Steps = plan.Rebased(now.Steps, moved)
 		now.Shared = sharedBy(now.Steps)
@@ -187,13 +190,13 @@ func (s *Setup) follow(ctx context.Context, rec store.Record, moved []plan.Rebas
 				}
 			}
 		}
-		after = now
+		after, done = now, true
 		return tx.Put(now)
 	})
 	if err != nil {
-		return rec, err
+		return rec, false, err
 	}
-	return after, nil
+	return after, done, nil
 }
 
 // rescope gives a child's leases another scope, and refuses where the host has one of the addresses there, or a container one of the
