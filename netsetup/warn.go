@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/lanhook/lanhook/netsetup/store"
 )
@@ -43,11 +42,7 @@ func cut(line string) string {
 	if len(line) <= maxWarning {
 		return line
 	}
-	end := maxWarning - len("…")
-	for !utf8.RuneStart(line[end]) {
-		end--
-	}
-	return line[:end] + "…"
+	return strings.ToValidUTF8(line[:maxWarning-len("…")], "") + "…"
 }
 
 // noteUnnamed adds to a record that other containers do not know its name: their files are written when it is final.

@@ -44,4 +44,9 @@ func TestLines(t *testing.T) {
 			t.Errorf("%d bytes: %s", len(got), got)
 		}
 	})
+	t.Run("one without a character", func(t *testing.T) {
+		if got := lines(errors.New(strings.Repeat("\xa9", 2*maxWarning)))[0]; got != "…" {
+			t.Errorf("got %q", got)
+		}
+	})
 }
