@@ -192,23 +192,13 @@ func (s *Setup) repairable(ctx context.Context, rec store.Record, i plan.Interfa
 			return nil, err
 		}
 		drift[0].Repair = back
-		if gone, err := s.parentGone(c); err != nil || back || !gone {
+		if gone, err := s.parentEnded(c); err != nil || back || !gone {
 			return drift, err
 		}
 		drift[0].Waits, drift[0].What = true, fmt.Sprintf("%s with its parent %s", linkGone, c.Parent)
 		return drift, nil
 	}
 	return drift, nil
-}
-
-// parentGone says whether the host has the link no more that a child hangs on.
-func (s *Setup) parentGone(c plan.Child) (bool, error) {
-	look := func() (bool, error) { _, there, err := s.Host.Link(c.Parent); return there, err }
-	if c.ParentIndex != 0 {
-		look = func() (bool, error) { _, there, err := s.Host.LinkAt(c.ParentIndex); return there, err }
-	}
-	there, err := look()
-	return !there && err == nil, err
 }
 
 func checkInterface(ns *kernel.Namespace, rec store.Record, i plan.Interface) ([]Drift, error) {
