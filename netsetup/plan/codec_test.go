@@ -235,10 +235,11 @@ func set(t *testing.T, v reflect.Value, next *int) {
 }
 
 // TestJournalIsWhole sets every field of each step and of an interface: a field that is forgotten where they are
-// written is read back as zero.
+// written is read back as zero. The steps stand here in the order of their numbers, which begin with 1 and stay what they are:
+// records of containers that run have them.
 func TestJournalIsWhole(t *testing.T) {
 	same := cmp.Options{cmp.Comparer(samePrefix), cmp.Comparer(sameAddr), cmp.Comparer(sameAddrPort)}
-	for _, zero := range []plan.Step{
+	for i, zero := range []plan.Step{
 		plan.EnsureBridge{},
 		plan.AddVeth{},
 		plan.AddMacvlan{},
@@ -268,6 +269,8 @@ func TestJournalIsWhole(t *testing.T) {
 		plan.ReturnLink{},
 		plan.ReleaseUplink{},
 		plan.DelRouteRule{},
+		plan.ProbeLinks{},
+		plan.AnnounceLinks{},
 		plan.EnsureHostLink{},
 		plan.AddHostRoute{},
 		plan.ReleaseHostLink{},
@@ -281,6 +284,9 @@ func TestJournalIsWhole(t *testing.T) {
 			step, ok := reflect.TypeAssert[plan.Step](v)
 			if !ok {
 				t.Fatalf("%T is no step", v.Interface())
+			}
+			if data, err := (plan.Steps{zero}).MarshalBinary(); err != nil || len(data) < 2 || data[1] != byte(i+1) {
+				t.Errorf("written as %x (%v), want one step of the kind %d", data, err, i+1)
 			}
 			for _, steps := range []plan.Steps{{zero}, {step}, {step, zero, step}} {
 				if diff := cmp.Diff(steps, journal(t, steps), same); diff != "" {
