@@ -169,7 +169,11 @@ func (w *world) listen(ts *testscript.TestScript, args []string) {
 	})
 }
 
+// unlisten gives all of them up. A process that another script is just starting has this one's descriptors as well until it runs its
+// program, which takes a while in a new network namespace: none is being started while the lock is held.
 func (w *world) unlisten(ts *testscript.TestScript, _ []string) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	for _, l := range w.listeners {
 		ts.Check(l.Close())
 	}
