@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -58,6 +59,9 @@ func (w *world) listen(t *testing.T, network, address string) func() {
 		}
 	})
 	return func() {
+		// A process that another test is just starting has this one's descriptors, too: none is while the lock is held.
+		syscall.ForkLock.RLock()
+		defer syscall.ForkLock.RUnlock()
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
